@@ -1,0 +1,58 @@
+"""Kernels of the output clamp with integer class labels: pull and cross-entropy of each row in one pass."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paralift.kernels.arrays import Array, family, namespace
+from paralift.kernels.jit import jit
+
+
+@jit
+def _cross_entropy_numba(z, x, y, beta, g):
+    """Write beta (x - onehot y) into `g`; return the sum of logsumexp(z) - z_y."""
+    total = 0.0
+    for i in range(z.shape[0]):
+        top = z[i, 0]
+        peak = x[i, 0]
+        for j in range(z.shape[1]):
+            g[i, j] = beta * x[i, j]
+            if x[i, j] > peak or x[i, j] != x[i, j]:
+                peak = x[i, j]
+                top = z[i, j]
+        g[i, y[i]] -= beta
+        # At the largest entry x = softmax(z) is at least 1/width, so that its logarithm is accurate.
+        total += top - np.log(peak) - z[i, y[i]]
+    return total
+
+
+def cross_entropy_formula(z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+    """Formula of `cross_entropy` for any array library; returns an array without axes."""
+    xp = namespace(z)
+    hot = xp.arange(z.shape[1], device=z.device)[None, :] == y[:, None] if family(z) == "other" else (
+        xp.arange(z.shape[1])[None, :] == y[:, None]
+    )
+    one, zero = xp.ones_like(x), xp.zeros_like(x)
+    g[...] = beta * (x - xp.where(hot, one, zero))
+    top = xp.max(z, axis=1)
+    lse = top + xp.log(xp.sum(xp.exp(z - top[:, None]), axis=1))
+    return xp.sum(lse - xp.sum(xp.where(hot, z, zero), axis=1))
+
+
+def cross_entropy(z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+    """Write the pull beta (x - onehot y) into `g` and return the summed cross-entropy.
+
+    Parameters
+    ----------
+    z, x : array of shape (rows, classes)
+        Logits and their softmax.
+    y : integer array of shape (rows,)
+        Class labels in [0, classes).
+    beta : float
+        Weight of the nudge.
+    g : array of shape (rows, classes)
+        Overwritten.
+    """
+    if family(z) == "numpy":
+        return _cross_entropy_numba(z, x, y, z.dtype.type(beta), g)
+    return cross_entropy_formula(z, x, y, beta, g)

@@ -1,0 +1,123 @@
+"""Kernels for activations that couple the entries of a row: softmax and normalisation.
+
+Formulas live with the activations; here are the Numba kernels, one pass over memory for each row, which is read from
+cache after its first touch. NaN in a row gives NaN in the row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paralift.kernels.jit import jit
+
+
+@jit
+def _softmax_row(x):
+    """x <- softmax(x), in place."""
+    top = x[0]
+    for j in range(x.shape[0]):
+        if x[j] > top or x[j] != x[j]:
+            top = x[j]
+    total = top - top  # zero, or NaN if there is one in the row
+    for j in range(x.shape[0]):
+        e = np.exp(x[j] - top)
+        x[j] = e
+        total += e
+    for j in range(x.shape[0]):
+        x[j] /= total
+
+
+@jit
+def softmax(z, x):
+    """Write softmax of each row of `z` (rows, width) into `x`, which may be `z`."""
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            x[i, j] = z[i, j]
+        _softmax_row(x[i])
+
+
+@jit
+def softmax_difference(z, g, up, down, relative, column_sum):
+    """Overwrite `g` by the residual difference of softmax and add its rows to `column_sum` (may be empty)."""
+    plus = np.empty(z.shape[1], z.dtype)
+    minus = np.empty(z.shape[1], z.dtype)
+    for i in range(z.shape[0]):
+        s = _row_scale(z[i], g[i], relative)
+        _displace(z[i], g[i], up * s, down * s, plus, minus)
+        _softmax_row(plus)
+        _softmax_row(minus)
+        _write_difference(plus, minus, s, g[i], column_sum)
+
+
+@jit
+def _norm_row(x, eps, centre):
+    """x <- P x / sqrt(|P x|^2 / d + eps) in place, P = centring if `centre` else the identity."""
+    d = x.dtype.type(x.shape[0])
+    zero = x.dtype.type(0)
+    mean = zero
+    if centre:
+        for j in range(x.shape[0]):
+            mean += x[j]
+        mean = mean / d
+    square = zero
+    for j in range(x.shape[0]):
+        x[j] -= mean
+        square += x[j] * x[j]
+    scale = x.dtype.type(1) / np.sqrt(square / d + eps)
+    for j in range(x.shape[0]):
+        x[j] *= scale
+
+
+@jit
+def norm(z, eps, centre, x):
+    """Write the normalised rows of `z` (rows, width) into `x`, which may be `z`."""
+    for i in range(z.shape[0]):
+        for j in range(z.shape[1]):
+            x[i, j] = z[i, j]
+        _norm_row(x[i], eps, centre)
+
+
+@jit
+def norm_difference(z, g, up, down, relative, eps, centre, column_sum):
+    """Overwrite `g` by the residual difference of the normalisation, as `softmax_difference`."""
+    plus = np.empty(z.shape[1], z.dtype)
+    minus = np.empty(z.shape[1], z.dtype)
+    for i in range(z.shape[0]):
+        s = _row_scale(z[i], g[i], relative)
+        _displace(z[i], g[i], up * s, down * s, plus, minus)
+        _norm_row(plus, eps, centre)
+        _norm_row(minus, eps, centre)
+        _write_difference(plus, minus, s, g[i], column_sum)
+
+
+@jit
+def _displace(z, g, up, down, plus, minus):
+    for j in range(z.shape[0]):
+        plus[j] = z[j] + up * g[j]
+        minus[j] = z[j] - down * g[j]
+
+
+@jit
+def _row_scale(z, g, relative):
+    """Return relative rms(z) / rms(g), or 1 where no relative nudge is asked for."""
+    one = z.dtype.type(1)
+    if relative <= 0:
+        return one
+    z2 = z.dtype.type(0)
+    g2 = z.dtype.type(0)
+    for j in range(z.shape[0]):
+        z2 += z[j] * z[j]
+        g2 += g[j] * g[j]
+    d = z.dtype.type(z.shape[0])
+    z2 = z2 / d if z2 != 0 else one
+    g2 = g2 / d if g2 != 0 else one
+    return relative * np.sqrt(z2 / g2)
+
+
+@jit
+def _write_difference(plus, minus, s, g, column_sum):
+    for j in range(g.shape[0]):
+        g[j] = (plus[j] - minus[j]) / s
+    if column_sum.shape[0]:
+        for j in range(g.shape[0]):
+            column_sum[j] += g[j]

@@ -1,0 +1,180 @@
+"""One x-step of inference, its residual r and the penalty of each row, in one pass over memory.
+
+Euclidean: x <- prox_{lam Psi}((x + tau (z - g)) / (1 + tau)) with lam = tau / (1 + tau), in closed form where there is
+one. Otherwise x = sigma(p) where (1 - lam) sigma(p) + lam p = w, an equation with a slope in [lam, 1]: Newton's method in
+p. Dual: p <- (1 - omega) p + omega (z - g), x = sigma(p).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from paralift.kernels.arrays import Array, namespace
+from paralift.kernels.jit import jit
+from paralift.kernels.scalars import Elementwise, Function, Scalar
+
+NEWTON_STEPS = 32
+"""Four to eight are taken; more, slowly more, where tau is below 1/100."""
+
+
+def xstep(
+    act: Elementwise, x: Array, z: Array, g: Array, tau: float, r: Array, value: bool = True
+) -> Array | None:
+    """Take one Euclidean x-step in place, write r = sigma(z) - x, return B(x, z) of each row if `value`."""
+    if not isinstance(z, np.ndarray):
+        return formula(act, x, z, g, tau, r, value)
+    penalty = np.empty(z.shape[0], z.dtype) if value else None
+    kernel = numba_newton if act.scalar.prox is None else numba_prox
+    kernel(act.scalar)(x, z, g, tau, r, penalty, act.a, act.b)
+    return penalty
+
+
+def xstep_dual(
+    act: Elementwise, p: Array, x: Array, z: Array, g: Array, omega: float, r: Array, value: bool = True
+) -> Array | None:
+    """Take one dual x-step of `p` and x = sigma(p) in place; r and return as in `xstep`."""
+    if not isinstance(z, np.ndarray):
+        return formula_dual(act, p, x, z, g, omega, r, value)
+    penalty = np.empty(z.shape[0], z.dtype) if value else None
+    numba_dual(act.scalar)(p, x, z, g, omega, r, penalty, act.a, act.b)
+    return penalty
+
+
+def formula(
+    act: Elementwise, x: Array, z: Array, g: Array, tau: float, r: Array, value: bool
+) -> Array | None:
+    """Do the same as `xstep` with whole-array operations, for any array library."""
+    x[...] = act.prox((x + tau * (z - g)) / (1.0 + tau), tau / (1.0 + tau))
+    r[...] = act.sigma(z) - x
+    return act.penalty(x, z) if value else None
+
+
+def formula_dual(
+    act: Elementwise, p: Array, x: Array, z: Array, g: Array, omega: float, r: Array, value: bool
+) -> Array | None:
+    """Do the same as `xstep_dual` with whole-array operations, for any array library."""
+    p[...] = (1.0 - omega) * p + omega * (z - g)
+    x[...] = act.sigma(p)
+    r[...] = act.sigma(z) - x
+    return act.penalty_dual(p, z) if value else None
+
+
+def newton(sigma: Function, slope: Function, w: Array, lam: float, start: Array) -> Array:
+    """Return the solution p of (1 - lam) sigma(p) + lam p = w by Newton's method, for any array library.
+
+    Libraries other than NumPy always take `NEWTON_STEPS` steps: to look whether fewer do would copy from the device.
+    """
+    xp = namespace(w)
+    p = start
+    tolerance = 4.0 * float(xp.finfo(w.dtype).eps)
+    for _ in range(NEWTON_STEPS):
+        s = sigma(p)
+        defect = xp.where(xp.abs(p) < math.inf, (1.0 - lam) * s + lam * p - w, xp.zeros_like(w))
+        p = p - defect / ((1.0 - lam) * slope(p) + lam)
+        if isinstance(w, np.ndarray) and not np.any(np.abs(defect) > tolerance * (np.abs(w) + np.abs(s))):
+            break
+    return p
+
+
+@cache
+def numba_prox(scalar: Scalar) -> Any:
+    """Return the compiled ``(x, z, g, tau, r, penalty or None, a, b)`` for a prox in closed form.
+
+    B = (s - x)^2 / 2 + Psi(x) - Psi(s) + (z - s) (s - x) with s = sigma(z): as B needs only nonnegative terms to be
+    added for indicators and squares, it keeps its digits where |x|^2/2 + phi(z) - <x, z> would cancel.
+    """
+    sigma, prox, psi = scalar.sigma, scalar.prox, scalar.psi
+
+    def kernel(x, z, g, tau, r, penalty, a, b):  # type: ignore[no-untyped-def]
+        T = z.dtype.type
+        scale = T(1.0 / (1.0 + tau))
+        lam = T(tau / (1.0 + tau))
+        tau = T(tau)
+        for i in range(z.shape[0]):
+            total = T(0)
+            for j in range(z.shape[1]):
+                zj = z[i, j]
+                xj = prox((x[i, j] + tau * (zj - g[i, j])) * scale, lam, a, b)
+                s = sigma(zj, a, b)
+                d = s - xj
+                x[i, j] = xj
+                r[i, j] = d
+                if penalty is not None:
+                    total += (T(0.5) * d + (zj - s)) * d + (psi(xj, a, b) - psi(s, a, b))
+            if penalty is not None:
+                penalty[i] = total
+
+    return jit(kernel, scalar.name, scalar.stamp)
+
+
+@cache
+def numba_newton(scalar: Scalar) -> Any:
+    """Return the compiled ``(x, z, g, tau, r, penalty or None, a, b)`` that solves for p; B as in `numba_dual`.
+
+    `x` and `r` hold p and w of a row meanwhile. Steps end for all entries of a row together, once every entry has a
+    defect of a few rounding errors: then x = sigma(p) has full precision (p has not where sigma is flat).
+    """
+    sigma, slope, phi, start = scalar.sigma, scalar.slope, scalar.phi, scalar.start
+
+    def kernel(x, z, g, tau, r, penalty, a, b):  # type: ignore[no-untyped-def]
+        T = z.dtype.type
+        scale, lam = T(1.0 / (1.0 + tau)), T(tau / (1.0 + tau))
+        rest, tau = T(1.0) - lam, T(tau)
+        tolerance = T(4 * np.finfo(z.dtype).eps)
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                w = (x[i, j] + tau * (z[i, j] - g[i, j])) * scale
+                r[i, j] = w
+                x[i, j] = start(w, lam, a, b)
+            for _ in range(NEWTON_STEPS):
+                active = 0
+                for j in range(z.shape[1]):
+                    p, w = x[i, j], r[i, j]
+                    s = sigma(p, a, b)
+                    defect = rest * s + lam * p - w
+                    step = defect / (rest * slope(p, a, b) + lam)
+                    x[i, j] = p - step if step == step else p  # infinite w: p = w is the solution
+                    active += abs(defect) > tolerance * (abs(w) + abs(s))
+                if active == 0:
+                    break
+            total = T(0)
+            for j in range(z.shape[1]):
+                p, zj = x[i, j], z[i, j]
+                xj = sigma(p, a, b)
+                x[i, j] = xj
+                r[i, j] = sigma(zj, a, b) - xj
+                if penalty is not None:
+                    total += (p - zj) * xj - (phi(p, a, b) - phi(zj, a, b))
+            if penalty is not None:
+                penalty[i] = total
+
+    return jit(kernel, scalar.name, scalar.stamp)
+
+
+@cache
+def numba_dual(scalar: Scalar) -> Any:
+    """Return the compiled ``(p, x, z, g, omega, r, penalty or None, a, b)``; B = <p - z, x> - phi(p) + phi(z)."""
+    sigma, phi = scalar.sigma, scalar.phi
+
+    def kernel(p, x, z, g, omega, r, penalty, a, b):  # type: ignore[no-untyped-def]
+        T = z.dtype.type
+        keep, omega = T(1.0 - omega), T(omega)
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):  # two loops: LLVM gives up on one with so many arrays that may overlap
+                p[i, j] = keep * p[i, j] + omega * (z[i, j] - g[i, j])
+            total = T(0)
+            for j in range(z.shape[1]):
+                pj, zj = p[i, j], z[i, j]
+                xj = sigma(pj, a, b)
+                x[i, j] = xj
+                r[i, j] = sigma(zj, a, b) - xj
+                if penalty is not None:
+                    total += (pj - zj) * xj - (phi(pj, a, b) - phi(zj, a, b))
+            if penalty is not None:
+                penalty[i] = total
+
+    return jit(kernel, scalar.name, scalar.stamp)

@@ -1,0 +1,32 @@
+"""Data sets, and which of their samples a shard reads in which batch. Knows no network and no MPI."""
+
+from paralift.data.builtin import digits, fashion_mnist, from_arrays, from_files, mnist, mnist1d
+from paralift.data.dataset import Dataset
+from paralift.data.hdf5 import Hdf5Source
+from paralift.data.idx import IdxSource
+from paralift.data.load import load_inputs, load_shard, load_targets
+from paralift.data.npz import NpzSource
+from paralift.data.sampler import Epoch, Sampler, even_range
+from paralift.data.source import ArraySource, DataError, Source
+
+__all__ = [
+    "ArraySource",
+    "DataError",
+    "Dataset",
+    "Epoch",
+    "Hdf5Source",
+    "IdxSource",
+    "NpzSource",
+    "Sampler",
+    "Source",
+    "digits",
+    "even_range",
+    "fashion_mnist",
+    "from_arrays",
+    "from_files",
+    "load_inputs",
+    "load_shard",
+    "load_targets",
+    "mnist",
+    "mnist1d",
+]

@@ -1,0 +1,34 @@
+"""Every activation: a proximal map with its potential and its penalty."""
+
+from paralift.lifted.activations.base import Activation, NotMonotoneError
+from paralift.lifted.activations.elementwise import Elementwise
+from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
+from paralift.lifted.activations.piecewise import Hardtanh, Identity, LeakyReLU, ReLU, SoftThreshold
+from paralift.lifted.activations.projections import Ball, GroupSoftThreshold, Sparsemax
+from paralift.lifted.activations.smooth import ELU, ISRU, Arctan, Sigmoid, Softplus, Softsign, Tanh
+from paralift.lifted.activations.softmax import Softmax
+
+__all__ = [
+    "Activation",
+    "Arctan",
+    "Ball",
+    "ELU",
+    "Elementwise",
+    "GroupSoftThreshold",
+    "Hardtanh",
+    "ISRU",
+    "Identity",
+    "LayerNorm",
+    "LeakyReLU",
+    "Normalise",
+    "NotMonotoneError",
+    "RMSNorm",
+    "ReLU",
+    "Sigmoid",
+    "SoftThreshold",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Sparsemax",
+    "Tanh",
+]

@@ -1,0 +1,143 @@
+"""`value_and_grad`: loss and gradients of a network by any method, for those who bring their own optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from paralift.kernels.arrays import Array, family
+from paralift.lifted.exchange import Walls
+from paralift.lifted.inference.estimate import Estimator, state_regularizers
+from paralift.lifted.inference.proxgrad import ProximalGradient
+from paralift.lifted.inference.sweep import (
+    Backpropagation,
+    Displacement,
+    backward,
+    clamp,
+    forward,
+    gradients,
+)
+from paralift.lifted.losses import Loss, default_loss
+from paralift.lifted.methods import Method, nudged
+from paralift.lifted.network import Network, Params, check_input, check_params
+from paralift.lifted.stage import Stage
+
+Gradients = dict[str, dict[str, Array]]
+
+
+def value_and_grad(
+    network: Network, method: Method | None = None, loss: Loss | None = None
+) -> Callable[[Params, Array, Array], tuple[float | Array, Gradients]]:
+    """Return a function (params, x, y) -> (loss, grads).
+
+    Parameters
+    ----------
+    network : Network
+    method : Method, optional
+        `nudged()` by default. Of a method that moves the parameters itself, its gradient of E is returned.
+    loss : Loss, optional
+        By default the one that belongs to the last activation.
+
+    Returns
+    -------
+    callable
+        Takes params as `Network.init` gives them, samples x of shape (n, *input_shape) in float32 or float64 and
+        targets y: integer labels (n, ...) or an array of the output's shape. Returns the mean loss over the samples and
+        the gradients, in the structure of params; both in the library of x and on its device. Work buffers are kept
+        from call to call for each number of samples and dtype.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If shapes, dtypes or labels do not fit the network, by the function that is returned.
+    """
+    method = nudged() if method is None else method
+    loss = default_loss(network.blocks[-1].activation) if loss is None else loss
+    loss.check(network.blocks[-1].activation)
+    state_regularizers(network, method)
+    kept: dict[Any, Callable] = {}
+
+    def evaluate(params: Params, x: Array, y: Array) -> tuple[float | Array, Gradients]:
+        check_input(network, x)
+        check_params(network, params)
+        check_targets(network, loss, x, y)
+        key = (family(x), str(x.dtype), x.shape[0], str(getattr(x, "device", "")))
+        if key not in kept:
+            kept.clear()
+            kept[key] = _engine(network, method, loss, x)
+        return kept[key](params, x, y)
+
+    return evaluate
+
+
+def _engine(network: Network, method: Method, loss: Loss, like: Array) -> Callable:
+    """Return the evaluation for batches of the size, dtype and library of `like`."""
+    stage = Stage(network, 0, len(network.blocks), like)
+    n = like.shape[0]
+    if isinstance(method.inference, ProximalGradient):
+        estimator = Estimator(stage, n, method, loss, Walls())
+        state: Any = estimator.state
+        weight = 1.0
+
+        def infer() -> Array:
+            return estimator.gradient(n)
+
+    else:
+        state = stage.state(n)
+        window, displacement = state.window(0, n), displacement_of(method)
+        weight, beta = 1.0 / method.clamp.beta, method.clamp.beta
+        pulls = state_regularizers(network, method)
+
+        def infer() -> Array:
+            forward(window)
+            value = clamp(window, loss, beta)
+            backward(window, displacement, pulls, beta)
+            gradients(window)
+            return value
+
+    def evaluate(params: Params, x: Array, y: Array) -> tuple[float | Array, Gradients]:
+        stage.load(params)
+        state.x[0][...] = x
+        state.y = y
+        value = infer()
+        scaled = stage.gradient * (weight / n)
+        mean = value / n
+        return (float(mean) if family(x) == "numpy" else mean), stage.layout.views(scaled)
+
+    return evaluate
+
+
+def displacement_of(method: Method) -> Displacement:
+    """Return how a sweep of `method` turns pulls into residuals."""
+    up, down, relative = method.clamp.displacement
+    derivative = isinstance(method.inference, Backpropagation) or method.penalty == "quadratic"
+    return Displacement(up, down, relative, derivative)
+
+
+def check_targets(network: Network, loss: Loss, x: Array, y: Array) -> None:
+    """Raise ValueError or TypeError unless `y` fits `x`, the network's output and the loss."""
+    shape, dtype = tuple(y.shape), str(y.dtype).rsplit(".", 1)[-1]
+    n, out = x.shape[0], network.output_shape
+    if dtype.startswith("float"):
+        if shape != (n, *out):
+            raise ValueError(f"y has shape {shape}, expected {(n, *out)}: one row of the output's shape for each sample")
+        return
+    if not dtype.startswith(("int", "uint")):
+        raise TypeError(f"y has dtype {y.dtype}, expected integer labels or floating point targets")
+    if not loss.takes_labels():
+        raise TypeError(f"y holds integers, but {loss!r} takes floating point targets of shape {(n, *out)}")
+    if shape != (n, *out[:-1]):
+        raise ValueError(f"labels have shape {shape}, expected {(n, *out[:-1])}")
+    if family(y) == "numpy" and y.size:
+        check_labels(y, out[-1])
+
+
+def check_labels(y: np.ndarray, n_classes: int) -> None:
+    """Raise ValueError unless all labels lie in [0, n_classes)."""
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= n_classes:
+        raise ValueError(f"labels lie in {low}..{high}, expected 0..{n_classes - 1}: the network has {n_classes} outputs")
+
+

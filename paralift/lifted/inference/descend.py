@@ -1,0 +1,65 @@
+"""Steps on the parameters that minimise E itself: one proximal gradient step for each block, of length 1/L of that block.
+
+E is the mean over the samples of a batch plus the regularisers. With curvature c of the map and sigma non-expansive,
+dE/dtheta of a block is Lipschitz with L = Lip(sigma) c / batch (MATH section 6; [WB] section 4, Bolte et al. 2014).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paralift.kernels.arrays import Array
+from paralift.lifted.exchange import Neighbours
+from paralift.lifted.inference.lifted import LiftedWindow
+
+FLOOR = 1e-8
+"""Smallest Lipschitz constant: inputs may vanish, and a step must not be infinite."""
+
+
+def curvatures(window: LiftedWindow, neighbours: Neighbours, batch: int) -> dict[str, float]:
+    """Return for each block of the stage the Lipschitz constant of its gradient, summed over the shards."""
+    blocks = [b for b in window.stage.blocks if b.name in window.stage.params]
+    own = [
+        float(b.activation.lipschitz) * b.map.curvature([window.x[p] for p in b.parents]) / batch for b in blocks
+    ]
+    total = neighbours.sum_shards(np.array(own))
+    return {b.name: max(float(c), FLOOR) for b, c in zip(blocks, total, strict=True)}
+
+
+def block_steps(
+    window: LiftedWindow,
+    constants: dict[str, float],
+    batch: int,
+    regularizer: Any = None,
+    anchor: Array | None = None,
+    tau: float = np.inf,
+) -> None:
+    """Move the parameters of every block by one proximal gradient step on E + |theta - anchor|^2 / (2 tau).
+
+    Parameters
+    ----------
+    window : LiftedWindow
+        Its stage's gradient holds dE/dtheta summed over the samples of all shards.
+    constants : dict
+        From `curvatures`.
+    batch : int
+        Samples of the batch over all shards.
+    regularizer : Regularizer, optional
+        On the parameters; applied by its prox with the step of the block.
+    anchor : flat array, optional
+        The parameters before an implicit step.
+    tau : float
+        Step of the implicit update.
+    """
+    stage = window.stage
+    for segment in stage.layout.segments:
+        step = 1.0 / (constants[segment.block] + 1.0 / tau)
+        part = slice(segment.start, segment.stop)
+        pull = stage.gradient[part] / batch
+        if anchor is not None:
+            pull = pull + (stage.flat[part] - anchor[part]) / tau
+        stage.flat[part] = stage.flat[part] - step * pull
+        if regularizer is not None and (regularizer.on == "all" or len(segment.shape) > 1):
+            regularizer.apply(stage.params[segment.block][segment.name], step)

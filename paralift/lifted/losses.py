@@ -1,0 +1,206 @@
+"""Losses. A loss is a last activation and a clamp.
+
+With B the Bregman penalty of the last activation, B(y, z) is cross-entropy for softmax, half the squared error for the
+identity and binary cross-entropy for the sigmoid: their pull on the output is beta (sigma(z) - y). A loss l that is no such
+penalty (Huber, absolute error) enters through its prox on an identity output: x_L = prox_{beta l}(z) minimises
+|x - z|^2/2 + beta l(x), and the pull is z - x_L, the gradient of the Moreau envelope.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from paralift.kernels.arrays import Array, namespace
+from paralift.kernels.clamp import cross_entropy
+from paralift.lifted.activations import Identity, Sigmoid, Softmax
+from paralift.lifted.activations.base import Activation
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Base of all losses; arrays are two-dimensional, a row for each sample, token or pixel.
+
+    `y` is an array of the output's shape or, for `CrossEntropy`, integer class labels of shape (rows,).
+    """
+
+    def check(self, activation: Activation) -> None:
+        """Raise ValueError unless the loss fits the last activation."""
+
+    def takes_labels(self) -> bool:
+        """Return whether integer labels may stand for one-hot rows."""
+        return False
+
+    def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write the pull of beta times the loss of each row on the output into `g`; return the summed loss.
+
+        x = sigma(z). The pull is also the residual that the output block hands to its map: x_minus - x_plus for two
+        states nudged by -beta/2 and +beta/2, sigma(z) - x for one nudged by beta.
+        """
+        raise NotImplementedError
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the summed loss."""
+        raise NotImplementedError
+
+    def target(self, activation: Activation, z: Array, x: Array, y: Array, beta: float) -> Array:
+        """Return the clamped or nudged output x_L, shape (rows, width); beta = 1 is the hard clamp."""
+        g = namespace(z).empty_like(z)
+        self.pull(activation, z, x, y, beta, g)
+        return x - g
+
+
+@dataclass(frozen=True)
+class BregmanLoss(Loss):
+    """B(y, z) of whatever the last activation is, `y` an array in its range."""
+
+    def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write beta (sigma(z) - y) into `g`; return the summed penalty."""
+        weighted_difference(x, y, beta, g)
+        return self.value(activation, z, x, y)
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the sum of B(y, z)."""
+        return namespace(z).sum(activation.penalty(y, z))
+
+
+@dataclass(frozen=True)
+class CrossEntropy(BregmanLoss):
+    """Cross-entropy after softmax; `y` integer labels (rows,) or rows of probabilities."""
+
+    def check(self, activation: Activation) -> None:
+        """Raise ValueError unless the last activation is Softmax."""
+        _expect(self, activation, Softmax)
+
+    def takes_labels(self) -> bool:
+        """Return True."""
+        return True
+
+    def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write beta (softmax(z) - y) into `g`; return the summed cross-entropy."""
+        if y.ndim == 1:
+            return cross_entropy(z, x, y, beta, g)
+        weighted_difference(x, y, beta, g)
+        return self.value(activation, z, x, y)
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the sum of logsumexp(z) - <y, z>."""
+        if y.ndim == 1:
+            return cross_entropy(z, x, y, 1.0, namespace(z).empty_like(z))
+        return namespace(z).sum(activation.phi(z) - namespace(z).sum(y * z, axis=1))
+
+
+@dataclass(frozen=True)
+class Squared(BregmanLoss):
+    """Half the squared error after an identity output."""
+
+    def check(self, activation: Activation) -> None:
+        """Raise ValueError unless the last activation is the identity."""
+        _expect(self, activation, Identity)
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the sum of |z - y|^2/2."""
+        return 0.5 * namespace(z).sum((z - y) ** 2)
+
+
+@dataclass(frozen=True)
+class BinaryCrossEntropy(BregmanLoss):
+    """Binary cross-entropy after a sigmoid, summed over the outputs of a row; `y` in [0, 1]."""
+
+    def check(self, activation: Activation) -> None:
+        """Raise ValueError unless the last activation is Sigmoid."""
+        _expect(self, activation, Sigmoid)
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the sum of ln(1 + e^z) - y z."""
+        xp = namespace(z)
+        return xp.sum(activation.phi(z)) - xp.sum(y * z)
+
+
+@dataclass(frozen=True)
+class ProximalLoss(Loss):
+    """A loss on an identity output that is known by its value and its prox."""
+
+    def check(self, activation: Activation) -> None:
+        """Raise ValueError unless the last activation is the identity."""
+        _expect(self, activation, Identity)
+
+    def prox(self, d: Array, beta: float) -> Array:
+        """Return the prox of beta l at the error d = z - y."""
+        raise NotImplementedError
+
+    def of_error(self, d: Array) -> Array:
+        """Return the loss of each entry of the error d = z - y."""
+        raise NotImplementedError
+
+    def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write d - prox_{beta l}(d), d = z - y, into `g`; return the summed loss."""
+        d = z - y
+        g[...] = d - self.prox(d, beta)
+        return namespace(z).sum(self.of_error(d))
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the summed loss."""
+        return namespace(z).sum(self.of_error(z - y))
+
+
+@dataclass(frozen=True)
+class Huber(ProximalLoss):
+    """d^2/2 for |d| <= delta, delta |d| - delta^2/2 beyond."""
+
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.delta > 0:
+            raise ValueError(f"Huber: delta is {self.delta}, expected a number greater than 0")
+
+    def of_error(self, d: Array) -> Array:
+        """Return the Huber function of each entry."""
+        xp = namespace(d)
+        a = xp.abs(d)
+        return xp.where(a <= self.delta, 0.5 * d * d, self.delta * a - 0.5 * self.delta**2)
+
+    def prox(self, d: Array, beta: float) -> Array:
+        """Return d / (1 + beta) near zero, d shrunk by beta delta beyond |d| = delta (1 + beta)."""
+        xp = namespace(d)
+        near = d / (1.0 + beta)
+        return xp.where(xp.abs(d) <= self.delta * (1.0 + beta), near, d - beta * self.delta * xp.sign(d))
+
+
+@dataclass(frozen=True)
+class Absolute(ProximalLoss):
+    """|d|, the sum over the outputs of a row."""
+
+    def of_error(self, d: Array) -> Array:
+        """Return |d|."""
+        return namespace(d).abs(d)
+
+    def prox(self, d: Array, beta: float) -> Array:
+        """Return d shrunk by beta towards zero."""
+        xp = namespace(d)
+        return xp.sign(d) * xp.where(xp.abs(d) > beta, xp.abs(d) - beta, xp.zeros_like(d))
+
+
+def default_loss(activation: Activation) -> Loss:
+    """Return the loss that belongs to a last activation: its own Bregman penalty."""
+    own = {Softmax: CrossEntropy, Identity: Squared, Sigmoid: BinaryCrossEntropy}
+    return own.get(type(activation), BregmanLoss)()
+
+
+def weighted_difference(x: Array, y: Array, beta: float, g: Array) -> None:
+    """Write beta (x - y) into `g`."""
+    if isinstance(g, np.ndarray):
+        np.subtract(x, y, out=g)
+        if beta != 1.0:
+            np.multiply(g, g.dtype.type(beta), out=g)
+    else:
+        g[...] = beta * (x - y)
+
+
+def _expect(loss: Loss, activation: Activation, kind: type[Activation]) -> None:
+    if not isinstance(activation, kind):
+        raise ValueError(
+            f"{loss!r} needs {kind.__name__}() as the network's last activation, found {activation!r}: "
+            f"end the network with {kind.__name__}() or choose another loss"
+        )

@@ -1,0 +1,77 @@
+"""What a map is: multi-affine in its parents and its parameters, and nothing but three products.
+
+z = apply(theta, x_parents) + offset. The offset is kept apart because the activation adds it in its own pass over memory,
+and because the linear part alone has the norm that step sizes need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from paralift.kernels.arrays import Array
+
+Shape = tuple[int, ...]
+Theta = Mapping[str, Array]
+
+
+class ShapeError(ValueError):
+    """Shapes that do not fit together, found when a network is built."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """Base of all maps. Arrays carry the samples on their first axis; shapes given to a map are those of one sample."""
+
+    offset: ClassVar[str | None] = None
+    """Name of the parameter, shape (width,), that is added to the last axis of the product, or None."""
+    passes_through: ClassVar[bool] = False
+    """Whether the pull on every parent is the residual itself, so that no product is needed."""
+
+    def input_shape(self) -> Shape | None:
+        """Return the shape of the samples that the map declares to read, or None if it takes what it gets."""
+        return None
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """Return the shape of a sample of z for parents of `shapes`; raise ShapeError if they do not fit."""
+        raise NotImplementedError
+
+    def parameters(self) -> dict[str, Shape]:
+        """Return the parameters' names and shapes in their order of storage."""
+        return {}
+
+    def init(self, rng: np.random.Generator, gain: float) -> dict[str, np.ndarray]:
+        """Return float64 initial parameters; `gain` is the variance factor that suits the activation (2 for ReLU)."""
+        return {}
+
+    def apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> None:
+        """Write the product (without the offset) of the parents' samples `xs` into `out`."""
+        raise NotImplementedError
+
+    def adjoint(self, theta: Theta, xs: Sequence[Array], r: Array, parent: int, out: Array) -> None:
+        """Write the pull of the residual `r` on parent number `parent` into `out`."""
+        raise NotImplementedError
+
+    def gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> None:
+        """Write what `r` pulls on each parameter (the offset excepted), summed over samples, into `out`."""
+
+    def norm(self, theta: Theta, parent: int) -> float | None:
+        """Return the spectral norm of the linear part in `parent` where it is known in closed form, else None."""
+        return None
+
+    def curvature(self, xs: Sequence[Array]) -> float:
+        """Return a bound of the largest eigenvalue of the sum over samples of (dz/dtheta)^T dz/dtheta."""
+        return 0.0
+
+    def cost(self, *shapes: Shape) -> float:
+        """Return the floating point operations of one `apply` on one sample."""
+        return float(np.prod(self.output_shape(*shapes)))
+
+
+def expect_parents(map_: Map, shapes: Sequence[Shape], n: int) -> None:
+    """Raise ShapeError unless `map_` is given `n` parents."""
+    if len(shapes) != n:
+        raise ShapeError(f"{map_!r} reads {n} parent{'s' * (n > 1)}, {len(shapes)} given")

@@ -1,0 +1,117 @@
+"""Named methods: points of the table (penalty, clamp, inference, parameters) of MATH section 7."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from paralift.lifted.clamps import Clamp, Hard, Nudge
+from paralift.lifted.inference.proxgrad import ProximalGradient
+from paralift.lifted.inference.sweep import Backpropagation, Sweep
+from paralift.lifted.updates import BlockDescent, Explicit, Implicit, Update
+
+PENALTIES = ("bregman", "quadratic")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train: how far x may be from sigma(z), how the target enters, how x is found, how theta moves.
+
+    Parameters
+    ----------
+    penalty : {"bregman", "quadratic"}
+        B(x, z), or |x - sigma(z)|^2/2, the one that needs sigma'.
+    clamp : Hard or Nudge
+    inference : Sweep, ProximalGradient or Backpropagation
+    update : Explicit, Implicit or BlockDescent
+    states : mapping of block name to Regularizer
+        Regularisers on lifted variables (``"input"`` and ``"output"`` name the first and the last).
+    """
+
+    penalty: str = "bregman"
+    clamp: Clamp = Nudge()
+    inference: Sweep | ProximalGradient | Backpropagation = Sweep()
+    update: Update = Explicit()
+    states: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.penalty not in PENALTIES:
+            raise ValueError(f"penalty is {self.penalty!r}, expected one of {PENALTIES}")
+        if isinstance(self.update, BlockDescent | Implicit) and not isinstance(self.inference, ProximalGradient):
+            raise ValueError(f"{self.update!r} minimises E over theta: it needs ProximalGradient inference")
+        if isinstance(self.update, BlockDescent | Implicit) and len(self.clamp.phases) > 1:
+            raise ValueError(f"{self.update!r} minimises one E: it needs a hard clamp or a one-sided nudge")
+
+
+def nudged(
+    beta: float = 1.0,
+    symmetric: bool = True,
+    relative: float | None = None,
+    penalty: str = "bregman",
+    states: Mapping[str, Any] | None = None,
+) -> Method:
+    """Return the default method: a symmetric sweep over nudged states, parameters by the optimiser.
+
+    Parameters
+    ----------
+    beta, symmetric, relative
+        See `Nudge`. Without any, beta = 1 and symmetric.
+    penalty : {"bregman", "quadratic"}
+        With "quadratic" the sweep is backpropagation.
+    states : mapping of block name to Regularizer, optional
+        Regularisers on lifted variables.
+    """
+    return Method(penalty, Nudge(beta, symmetric, relative), Sweep(), Explicit(), dict(states or {}))
+
+
+def lifted_bregman(
+    tau: float = 1.0,
+    steps: int = 3,
+    iterations: int = 1,
+    order: str = "gauss_seidel",
+    geometry: str = "euclidean",
+    penalty: str = "bregman",
+    states: Mapping[str, Any] | None = None,
+) -> Method:
+    """Return the method of Wang & Benning (2023): hard clamp, implicit stochastic gradient (ISGM).
+
+    Parameters
+    ----------
+    tau, steps
+        See `Implicit`.
+    iterations, order, geometry
+        See `ProximalGradient`; the iterations are those before each step on the parameters.
+    penalty, states
+        See `Method`.
+    """
+    inference = ProximalGradient(iterations, order, geometry)
+    return Method(penalty, Hard(), inference, Implicit(tau, steps), dict(states or {}))
+
+
+def lifted_bregman_bcd(
+    acceleration: str = "none",
+    momentum: float = 0.9,
+    iterations: int = 1,
+    order: str = "gauss_seidel",
+    geometry: str = "euclidean",
+    penalty: str = "bregman",
+    states: Mapping[str, Any] | None = None,
+) -> Method:
+    """Return deterministic block coordinate descent on E (Wang et al., arXiv 2510.09796): use it with full batches.
+
+    Parameters
+    ----------
+    acceleration : {"none", "nesterov", "heavy_ball", "adam"}
+        See `BlockDescent`; "adam" leaves the step to the run's optimiser, `optim.Adam`.
+    momentum, iterations, order, geometry, penalty, states
+        See `BlockDescent`, `ProximalGradient`, `Method`.
+    """
+    inference = ProximalGradient(iterations, order, geometry, persistent=True)
+    update = Explicit() if acceleration == "adam" else BlockDescent(acceleration, momentum)
+    return Method(penalty, Hard(), inference, update, dict(states or {}))
+
+
+def backprop() -> Method:
+    """Return backpropagation by the same blocks, with sigma': the reference of tests and benchmarks."""
+    return Method("bregman", Nudge(), Backpropagation(), Explicit())

@@ -1,0 +1,173 @@
+"""Networks: directed acyclic graphs of blocks, with shapes and parents checked when they are built.
+
+Variable 0 is the input x_0; block l (from 1) computes variable l: z_l = A_l(x_parents; theta_l), x_l = sigma_l(z_l). Blocks
+are in topological order, so a stage of consecutive blocks needs nothing from above in the forward direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from paralift.kernels.arrays import Array, empty, namespace
+from paralift.lifted.activations.base import Activation
+from paralift.lifted.maps.base import Map, Shape
+
+Params = Mapping[str, Mapping[str, Array]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of a network.
+
+    Parameters
+    ----------
+    index : int
+        Number of the variable that the block computes, from 1.
+    name : str
+        Key of its parameters.
+    map, activation : Map, Activation
+        What multiplies and what is proximal.
+    parents : tuple of int
+        Variables that the map reads.
+    shape : tuple of int
+        Shape of a sample of x (and z).
+    parent_shapes : tuple of tuple of int
+        Shapes of the parents' samples.
+    """
+
+    index: int
+    name: str
+    map: Map
+    activation: Activation
+    parents: tuple[int, ...]
+    shape: Shape
+    parent_shapes: tuple[Shape, ...]
+
+    def init(self, seed: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+        """Return initial parameters; they depend on the seed and the block alone, not on who owns what."""
+        rng = np.random.default_rng(np.random.SeedSequence([seed, self.index]))
+        arrays = self.map.init(rng, getattr(self.activation, "init_gain", 1.0))
+        return {name: array.astype(dtype) for name, array in arrays.items()}
+
+    def flops(self) -> float:
+        """Return the operations of one forward product on one sample."""
+        return self.map.cost(*self.parent_shapes)
+
+
+class Network:
+    """A graph of blocks. Users build one with `Sequential` or `Graph`.
+
+    Parameters
+    ----------
+    blocks : sequence of Block
+        In topological order, with indices 1, 2, ...
+    input_shape : tuple of int
+        Shape of an input sample.
+    source : str
+        The expression that builds the network; configurations and checkpoints store it.
+    """
+
+    def __init__(self, blocks: Sequence[Block], input_shape: Shape, source: str) -> None:
+        self.blocks = tuple(blocks)
+        self.input_shape = input_shape
+        self.source = source
+        if not self.blocks:
+            raise ValueError("a network needs at least one layer")
+
+    def __repr__(self) -> str:
+        return self.source
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of an output sample."""
+        return self.blocks[-1].shape
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of a sample of every variable, the input first."""
+        return (self.input_shape, *(b.shape for b in self.blocks))
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """For every variable, the blocks that read it."""
+        lists: list[list[int]] = [[] for _ in self.shapes]
+        for b in self.blocks:
+            for p in dict.fromkeys(b.parents):
+                lists[p].append(b.index)
+        return tuple(map(tuple, lists))
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Number of trained numbers."""
+        return sum(int(np.prod(s)) for b in self.blocks for s in b.map.parameters().values())
+
+    def live(self, cut: int) -> tuple[int, ...]:
+        """Return the variables that blocks above `cut` read from below: what crosses a cut after block `cut`."""
+        return tuple(v for v in range(cut + 1) if any(c > cut for c in self.children[v]))
+
+    def init(self, seed: int = 0, dtype: Any = np.float32) -> dict[str, dict[str, np.ndarray]]:
+        """Return initial parameters, a mapping of block names to mappings of arrays.
+
+        Parameters
+        ----------
+        seed : int
+            Same seed, same parameters, whoever computes them.
+        dtype : float32 or float64
+            Type of the arrays.
+        """
+        return {b.name: b.init(seed, float_type(dtype)) for b in self.blocks if b.map.parameters()}
+
+    def apply(self, params: Params, x: Array) -> Array:
+        """Return the output for the samples `x`, shape (n, *input_shape) -> (n, *output_shape)."""
+        check_input(self, x)
+        check_params(self, params)
+        return self.variables(params, x)[-1]
+
+    def variables(self, params: Params, x: Array) -> list[Array]:
+        """Return all variables x_0 .. x_L of a plain forward pass."""
+        xp = namespace(x)
+        values = [x]
+        for b in self.blocks:
+            z = empty((x.shape[0], *b.shape), like=x)
+            theta = params.get(b.name, {})
+            b.map.apply(theta, [values[p] for p in b.parents], z)
+            flat = xp.reshape(z, (-1, b.shape[-1]))
+            b.activation.activate(flat, theta[b.map.offset] if b.map.offset else None, flat)
+            values.append(z)
+        return values
+
+
+def float_type(dtype: Any) -> np.dtype:
+    """Return `dtype` as a NumPy dtype; raise TypeError unless it is float32 or float64."""
+    found = np.dtype(dtype)
+    if found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype is {found}, expected float32 or float64")
+    return found
+
+
+def check_input(network: Network, x: Array) -> None:
+    """Raise ValueError or TypeError unless `x` holds samples of the network's input shape."""
+    if tuple(x.shape[1:]) != network.input_shape or x.ndim != len(network.input_shape) + 1:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}, expected (n, {', '.join(map(str, network.input_shape))}): "
+            f"the network reads samples of shape {network.input_shape}"
+        )
+    if str(x.dtype).rsplit(".", 1)[-1] not in ("float32", "float64"):
+        raise TypeError(f"x has dtype {x.dtype}, expected float32 or float64: convert it with x.astype(...)")
+
+
+def check_params(network: Network, params: Params) -> None:
+    """Raise ValueError unless `params` has the blocks, names and shapes that the network declares."""
+    expected = {b.name: b.map.parameters() for b in network.blocks if b.map.parameters()}
+    if set(params) != set(expected):
+        missing, extra = sorted(set(expected) - set(params)), sorted(set(params) - set(expected))
+        raise ValueError(f"params: blocks missing {missing}, unknown {extra}; expected {list(expected)}")
+    for block, shapes in expected.items():
+        found = {name: tuple(a.shape) for name, a in params[block].items()}
+        if found != shapes:
+            raise ValueError(f"params[{block!r}] has shapes {found}, expected {shapes}")

@@ -1,0 +1,22 @@
+"""Parameter updates, step-size schedules and regularisers. Knows flat arrays and shapes, but no network."""
+
+from paralift.optim.regularizers import L1, Box, GroupL1, NonNegative, Regularizer, Ridge
+from paralift.optim.rules import SGD, Adam, AdamW, Rule
+from paralift.optim.schedules import Constant, Cosine, Schedule, Step
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Box",
+    "Constant",
+    "Cosine",
+    "GroupL1",
+    "L1",
+    "NonNegative",
+    "Regularizer",
+    "Ridge",
+    "Rule",
+    "Schedule",
+    "Step",
+]

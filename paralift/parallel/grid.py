@@ -1,0 +1,103 @@
+"""The grid of ranks: shards (of data) x stages (of blocks), on communicators of its own.
+
+Rank = shard * stages + stage, so that the stages of one shard are neighbours. The user's communicator is duplicated on
+entry and never used again; a context manager frees what was made.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+
+class Grid:
+    """Communicators of one run; with ``comm=None`` a single rank without MPI.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        Duplicated; collective over it.
+    shards, stages : int
+        Their product is the size of `comm`.
+
+    Attributes
+    ----------
+    world, pipe, group : Comm or None
+        All ranks; the stages of this rank's shard; the shards of this rank's stage.
+    """
+
+    def __init__(self, comm: Any, shards: int, stages: int) -> None:
+        size = 1 if comm is None else comm.Get_size()
+        if shards < 1 or stages < 1 or shards * stages != size:
+            raise ValueError(
+                f"a grid of {shards} shards x {stages} stages needs {shards * stages} ranks, the communicator has {size}"
+            )
+        self.size, self.shards, self.stages = size, shards, stages
+        self.rank = 0 if comm is None else comm.Get_rank()
+        self.shard, self.stage = divmod(self.rank, stages)
+        self.world = self.pipe = self.group = None
+        if comm is not None and size > 1:
+            self.world = comm.Dup()
+            self.pipe = self.world.Split(self.shard, self.stage)
+            self.group = self.world.Split(self.stage, self.shard)
+
+    def __enter__(self) -> Grid:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None or isinstance(error, AgreedError):
+            self.free()
+
+    def free(self) -> None:
+        """Free the communicators; collective."""
+        for comm in (self.group, self.pipe, self.world):
+            if comm is not None:
+                comm.Free()
+        self.world = self.pipe = self.group = None
+
+    def sum(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of a float64 array over all ranks."""
+        return _sum(self.world, values)
+
+    def sum_stages(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of a float64 array over the stages of this shard."""
+        return _sum(self.pipe, values)
+
+    def sum_shards(self, values: np.ndarray) -> np.ndarray:
+        """Return the sum of a float64 array over the shards of this stage."""
+        return _sum(self.group, values)
+
+    def agree(self, error: BaseException | None) -> None:
+        """Raise on all ranks if any rank brings an error; collective.
+
+        Raises
+        ------
+        AgreedError
+            On every rank, with the text of the first failing rank; its cause is the rank's own error, if it has one.
+        """
+        if self.world is None:
+            if error is not None:
+                raise error
+            return
+        texts = self.world.allgather(None if error is None else f"{type(error).__name__}: {error}")
+        failed = [(rank, text) for rank, text in enumerate(texts) if text is not None]
+        if failed:
+            rank, text = failed[0]
+            others = f" ({len(failed)} of {self.size} ranks failed)" if len(failed) > 1 else ""
+            raise AgreedError(f"rank {rank}: {text}{others}") from error
+
+
+class AgreedError(RuntimeError):
+    """An error that all ranks raise together, so that none waits for another."""
+
+
+def _sum(comm: Any, values: np.ndarray) -> np.ndarray:
+    if comm is None:
+        return values
+    total = np.empty_like(values)
+    comm.Allreduce(values, total)
+    return total

@@ -1,0 +1,31 @@
+"""No rank waits for a dead one: an error that not all ranks raise together ends the whole job."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from paralift.parallel.grid import AgreedError, Grid
+
+
+@contextmanager
+def guard(grid: Grid, where: str) -> Iterator[None]:
+    """Run a block in which ranks depend on each other.
+
+    An exception that this rank alone raises is printed with the rank, its shard and stage and `where` it happened, and
+    ends the job on all ranks. An `AgreedError` passes: all ranks raise it. On one rank every exception passes.
+    """
+    try:
+        yield
+    except AgreedError:
+        raise
+    except BaseException as error:
+        if grid.world is None:
+            raise
+        place = f"rank {grid.rank} (shard {grid.shard}, stage {grid.stage})"
+        print(f"paralift: {place} failed in {where}; all ranks are ended\n", file=sys.stderr)
+        traceback.print_exception(error, file=sys.stderr)
+        sys.stderr.flush()
+        grid.world.Abort(1)

@@ -1,0 +1,89 @@
+"""What a run writes beside its checkpoints: config.toml, a line an epoch in metrics.jsonl, summary.json."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("paralift", "numpy", "scipy", "numba", "h5py", "mpi4py", "cupy")
+
+
+class RunFolder:
+    """The folder of a run, written by rank 0 alone.
+
+    Parameters
+    ----------
+    path : path
+        Created if it is not there.
+    config : str
+        Text of config.toml.
+    append : bool
+        Whether metrics.jsonl goes on (a resumed run) or starts anew.
+    """
+
+    def __init__(self, path: str | Path, config: str, append: bool) -> None:
+        self.path = Path(path)
+        for part in ("checkpoints", "plots"):
+            (self.path / part).mkdir(parents=True, exist_ok=True)
+        if config:
+            write_atomically(self.path / "config.toml", config)
+        self.metrics = self.path / "metrics.jsonl"
+        if not append:
+            self.metrics.write_text("")
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Append one epoch to metrics.jsonl."""
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(values) + "\n")
+
+    def drop_after(self, epoch: int) -> list[dict[str, Any]]:
+        """Keep the records up to `epoch` only (a run that died behind its last checkpoint); return them."""
+        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
+        kept = [record for line in lines if (record := _parsed(line)) and record["epoch"] <= epoch]
+        write_atomically(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
+        return kept
+
+    def summary(self, values: Mapping[str, Any]) -> None:
+        """Write summary.json."""
+        write_atomically(self.path / "summary.json", json.dumps(values, indent=2) + "\n")
+
+
+def _parsed(line: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:  # the last line of a run that was killed while it wrote
+        return None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that readers find the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that a run depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
