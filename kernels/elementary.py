@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 # No "reassoc": it would merge the two parts of ln 2 and lose the digits they carry beyond one number.
-OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
+OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "forceinline": True}
 LN2 = Fraction("0.693147180559945309417232121458176568")
 
 

@@ -25,35 +25,35 @@ DILOGARITHM = (
 """B_2k / (2k + 1)! for k = 7 to 1, B the Bernoulli numbers."""
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def start_at_w(w, lam, a, b):  # type: ignore[no-untyped-def]
     return w
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def start_at_zero(w, lam, a, b):  # type: ignore[no-untyped-def]
     return type(w)(0) if abs(w) < type(w)(math.inf) else w
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def tanh_sigma(z, a, b):  # type: ignore[no-untyped-def]
     return tanh(z)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def tanh_slope(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     s = tanh(z)
     return (T(1) - s) * (T(1) + s)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def tanh_phi(z, a, b):  # type: ignore[no-untyped-def]
     t = abs(z)
     return t + (log1p(exp_minus(t + t)) - type(z)(LN2))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def sigmoid_sigma(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     e = exp_minus(abs(z))
@@ -61,7 +61,7 @@ def sigmoid_sigma(z, a, b):  # type: ignore[no-untyped-def]
     return e * p if z < T(0) else p
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def sigmoid_slope(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     e = exp_minus(abs(z))
@@ -69,44 +69,44 @@ def sigmoid_slope(z, a, b):  # type: ignore[no-untyped-def]
     return e * p * p
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def softplus_sigma(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     return (T(0) if z < T(0) else z) + log1p(exp_minus(abs(z)))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def softplus_phi(z, a, b):  # type: ignore[no-untyped-def]
     """Return -Li2(-e^z): Landen's identity and the series in ln(1 + e^z) for z < 0, the inversion formula above."""
     T = type(z)
     w = log1p(exp_minus(abs(z)))
     w2 = w * w
-    p = T(DILOGARITHM[0])
-    for c in DILOGARITHM[1:]:
-        p = p * w2 + T(c)
+    c = DILOGARITHM
+    p = T(c[0]) * w2 + T(c[1])  # written out: LLVM does not vectorise around a loop over the tuple
+    p = ((((p * w2 + T(c[2])) * w2 + T(c[3])) * w2 + T(c[4])) * w2 + T(c[5])) * w2 + T(c[6])
     p = w + w2 * (T(0.25) + w * p)
     return p if z < T(0) else T(0.5) * z * z + (T(PI2_OVER_6) - p)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def elu_sigma(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     return T(a) * expm1_minus(-z) if z < T(0) else z
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def elu_slope(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     return T(a) * exp_minus(-z) if z <= T(0) else T(1)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def elu_phi(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     return T(a) * (expm1_minus(-z) - z) if z < T(0) else T(0.5) * z * z
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def fold(z):  # type: ignore[no-untyped-def]
     """Return min(|z|, 1/|z|), with which functions of large z are computed without overflow."""
     T = type(z)
@@ -114,24 +114,24 @@ def fold(z):  # type: ignore[no-untyped-def]
     return T(1) / v if v > T(1) else v
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def signed(y, z):  # type: ignore[no-untyped-def]
     return -y if z < type(z)(0) else y
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def arctan_sigma(z, a, b):  # type: ignore[no-untyped-def]
     return type(z)(TWO_OVER_PI) * arctan(z)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def arctan_slope(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     t2 = fold(z) * fold(z)
     return T(TWO_OVER_PI) * (t2 if abs(z) > T(1) else T(1)) / (T(1) + t2)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def arctan_phi(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     t = fold(z)
@@ -140,7 +140,7 @@ def arctan_phi(z, a, b):  # type: ignore[no-untyped-def]
     return T(TWO_OVER_PI) * (z * arctan(z) - log)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def isru_sigma(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     t = fold(z)
@@ -148,7 +148,7 @@ def isru_sigma(z, a, b):  # type: ignore[no-untyped-def]
     return signed(s if abs(z) > T(1) else t * s, z)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def isru_slope(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     t = fold(z)
@@ -157,7 +157,7 @@ def isru_slope(z, a, b):  # type: ignore[no-untyped-def]
     return s * s * s
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def isru_phi(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     t = fold(z)
@@ -165,21 +165,21 @@ def isru_phi(z, a, b):  # type: ignore[no-untyped-def]
     return math.sqrt(T(1) + t * t) * (v if v > T(1) else T(1))
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def softsign_sigma(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     t = fold(z)
     return signed((T(1) if abs(z) > T(1) else t) / (T(1) + t), z)
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def softsign_slope(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     s = T(1) / (T(1) + abs(z))
     return s * s
 
 
-@register_jitable
+@register_jitable(forceinline=True)
 def softsign_phi(z, a, b):  # type: ignore[no-untyped-def]
     v = abs(z)
     return v - log1p(v)

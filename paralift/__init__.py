@@ -1,3 +1,31 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
+from paralift import data, losses, methods, optim
+from paralift.lifted.activations import (
+    ELU,
+    ISRU,
+    Arctan,
+    Ball,
+    GroupSoftThreshold,
+    Hardtanh,
+    Identity,
+    LayerNorm,
+    LeakyReLU,
+    ReLU,
+    RMSNorm,
+    Sigmoid,
+    Softmax,
+    Softplus,
+    Softsign,
+    SoftThreshold,
+    Sparsemax,
+    Tanh,
+)
+from paralift.lifted.gradient import value_and_grad
+from paralift.lifted.layers import Graph, Parallel, Residual, Sequential
+from paralift.lifted.maps import Add, Concatenate, Diagonal, Flatten, Linear, Reshape
+from paralift.parallel.plan import Plan
+from paralift.training.fit import DivergedError, fit
+from paralift.training.result import Reason, Result
+
 __version__ = "0.1.0"

@@ -71,6 +71,11 @@ class Grid:
         """Return the sum of a float64 array over the shards of this stage."""
         return _sum(self.group, values)
 
+    def broadcast(self, array: np.ndarray) -> None:
+        """Overwrite a host array by rank 0's; collective."""
+        if self.world is not None:
+            self.world.Bcast(array, root=0)
+
     def agree(self, error: BaseException | None) -> None:
         """Raise on all ranks if any rank brings an error; collective.
 

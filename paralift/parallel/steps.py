@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, empty, namespace
+from paralift.kernels.arrays import Array, empty, namespace, zeros
 from paralift.lifted.gradient import displacement_of
 from paralift.lifted.inference import sweep
 from paralift.lifted.inference.descend import block_steps, curvatures
@@ -17,7 +17,7 @@ from paralift.lifted.inference.lifted import LiftedWindow
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate, start_forward
 from paralift.lifted.losses import Loss
 from paralift.lifted.methods import Method
-from paralift.lifted.stage import Stage, State, Window
+from paralift.lifted.stage import Stage, State, Window, matrix
 from paralift.lifted.updates import BlockDescent, Explicit, Implicit
 from paralift.parallel.exchange import Messages
 from paralift.parallel.plan import Plan
@@ -134,9 +134,13 @@ class SweepStep:
         return value
 
     @property
-    def persistent(self) -> Mapping[str, Array]:
+    def persistent(self) -> Mapping[int, Array]:
         """What a checkpoint keeps beside parameters and optimiser: nothing."""
         return {}
+
+    def energy(self, batch: Batch) -> float | None:
+        """Return None: after a forward pass every penalty but the output's is zero, and E is the loss."""
+        return None
 
 
 class LiftedStep:
@@ -153,19 +157,25 @@ class LiftedStep:
         self.optimizer, self.total = optimizer, total
         self.estimator = Estimator(stage, capacity, method, loss, messages, plan.cuts)
         self.targets = targets_like(shard, capacity)
-        self.visited = False
         self.kept: dict[int, Array] = {}
         if self.settings.persistent:
-            self.kept = {b.index: empty((n_local, *b.shape), stage.like) for b in stage.blocks}
-        self.previous = stage.flat + 0.0 * stage.flat
+            hidden = [b for b in stage.blocks if b.index != len(stage.network.blocks)]
+            self.kept = {b.index: empty((n_local, *b.shape), stage.like) for b in hidden}
+        self.previous = zeros(stage.flat.shape, stage.flat)
+        if isinstance(self.update, BlockDescent):
+            optimizer.arrays = {"previous": self.previous}
+        elif isinstance(self.update, Implicit):
+            optimizer.arrays = {}
         self.regularizer = getattr(optimizer.rule, "regularizer", None)
 
     @property
-    def persistent(self) -> Mapping[str, Array]:
-        """The lifted variables of all local samples, and the parameters one step back, for a checkpoint."""
-        if isinstance(self.update, BlockDescent):
-            return {**{f"x{v}": a for v, a in self.kept.items()}, "previous": self.previous}
-        return {f"x{v}": a for v, a in self.kept.items()}
+    def persistent(self) -> Mapping[int, Array]:
+        """The lifted variables of all local samples, for a checkpoint."""
+        return self.kept
+
+    def energy(self, batch: Batch) -> float:
+        """Return this rank's part of E on the last batch, a mean over the samples of all shards."""
+        return float(self.estimator.state.window(len(batch.indices)).energy()) / batch.size
 
     def __call__(self, batch: Batch) -> Array:
         """Train on a batch; return this shard's summed loss (0 on stages without the output)."""
@@ -190,17 +200,16 @@ class LiftedStep:
             for v, array in self.kept.items():
                 gather(array, batch.indices, window.x[v])
             if self.settings.geometry == "dual":
-                self._dual_start(window, messages)
+                self._from_dual(window)
             window.stale.update(window.own)
             messages.swap(window)
 
         return from_kept
 
-    def _dual_start(self, window: LiftedWindow, messages: Messages) -> None:
+    def _from_dual(self, window: LiftedWindow) -> None:
         # What is kept in the dual geometry is p; x = sigma(p).
-        from paralift.lifted.stage import matrix
-
-        for v, block in window.own.items():
+        for v in self.kept:
+            block = window.own[v]
             window.p[v][...] = window.x[v]
             block.activation.activate(matrix(window.x[v]), None, matrix(window.x[v]))
 

@@ -102,7 +102,7 @@ def outputs(network: Network, params: Params, x: Any) -> tuple[Any, Any]:
 def score(activation: Activation, loss: Loss, z: Any, x: Any, y: Any) -> np.ndarray:
     """Return (summed loss, correct labels or summed squared error, rows counted) of an output."""
     rows = rows_of(y, x)
-    value = float(to_host(loss.value(activation, z, x, rows))) if len(rows) else 0.0
+    value = float(loss.value(activation, z, x, rows)) if len(rows) else 0.0
     if rows.ndim == 1:
         return np.array([value, float((to_host(x).argmax(axis=1) == to_host(rows)).sum()), len(rows)])
     return np.array([value, float(((to_host(x) - to_host(rows)) ** 2).mean(axis=1).sum()), len(rows)])

@@ -1,0 +1,327 @@
+"""Run configurations: TOML files whose values are expressions of the Python API (see `expressions`).
+
+    data = "digits"
+    network = ["Linear(64, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]    # or one string: "Graph(...)"
+    method = "nudged(beta=1.0)"
+    optimizer = "Adam(1e-3)"
+    loss = "CrossEntropy()"
+
+    [training]
+    epochs = 20
+
+    [parallel]
+    stages = 2
+
+Only ``network`` and ``data`` are required. Paths in ``data`` are relative to the folder in which the command is started.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from paralift import data as data_sets
+from paralift import optim
+from paralift.expressions import Call, known, parse
+from paralift.lifted import activations, clamps, layers, losses, maps, methods, updates
+from paralift.lifted.activations.base import Activation
+from paralift.lifted.inference.proxgrad import ProximalGradient
+from paralift.lifted.inference.sweep import Backpropagation, Sweep
+from paralift.lifted.layers import Sequential
+from paralift.lifted.network import Network
+
+Vocabulary = Mapping[str, Callable[..., Any]]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the text names file, key, what was given and what is known."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """The table ``[training]``; names and defaults are those of `fit`. ``batch_size = "full"`` is None there."""
+
+    epochs: int = 20
+    batch_size: int | None = 128
+    seed: int = 0
+    dtype: str = "float32"
+    shuffle: bool = True
+    checkpoint_every: int = 1
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """The table ``[parallel]``: what the plan must not choose for itself."""
+
+    stages: int | None = None
+    micro_batches: int | None = None
+
+
+@dataclass(frozen=True)
+class Config:
+    """A run as a file describes it.
+
+    Parameters
+    ----------
+    data : Call
+        The data set, not opened yet.
+    network, method, optimizer, loss : Network, Method, Rule, Loss or None
+    training, parallel : Training, Parallel
+    text : str
+        TOML that describes the same run; a run folder keeps it as ``config.toml``.
+    name : str
+        Short name of the run.
+    """
+
+    data: Call
+    network: Network
+    method: methods.Method = field(default_factory=methods.nudged)
+    optimizer: optim.Rule = field(default_factory=optim.Adam)
+    loss: losses.Loss | None = None
+    training: Training = Training()
+    parallel: Parallel = Parallel()
+    text: str = ""
+    name: str = "run"
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Config:
+        """Read a configuration file; ConfigError if it cannot be read or used."""
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigError(f"configuration {path}: {reason}; see examples/digits.toml for one that works") from None
+        return cls.from_text(text, str(path), path.stem)
+
+    @classmethod
+    def from_text(cls, text: str, where: str = "<text>", name: str = "run") -> Config:
+        """Read a configuration from TOML text; `where` stands for the file in errors.
+
+        Raises
+        ------
+        ConfigError
+            If the text is no TOML, or a key, name, argument or type in it is not known.
+        """
+        try:
+            document = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{where}: no TOML: {error}") from None
+        _known_keys(where, "", document, (*READERS, *TABLES))
+        for key in ("data", "network"):
+            if key not in document:
+                raise ConfigError(f"{where}: the key {key!r} is missing; for example {key} = {EXAMPLES[key]}")
+        values = {key: read(where, key, document[key]) for key, read in READERS.items() if key in document}
+        tables = {key: _table(where, key, kind, document[key]) for key, kind in TABLES.items() if key in document}
+        config = cls(**values, **tables, text=text, name=name)
+        if config.loss is not None:
+            try:
+                config.loss.check(config.network.blocks[-1].activation)
+            except ValueError as error:
+                raise ConfigError(f"{where}, key 'loss': {error}") from None
+        return config
+
+    @classmethod
+    def default(cls) -> Config:
+        """Return the configuration of a run that names none: the digits."""
+        return cls.from_text(DEFAULT, "the default configuration", "digits")
+
+    def changed(self, **training: Any) -> Config:
+        """Return the configuration with other values in ``[training]`` and a text that says so; None changes nothing."""
+        new = {k: v for k, v in training.items() if v is not None}
+        if not new:
+            return self
+        for key, value in new.items():
+            _checked("the command line", f"training.{key}", value)
+        changed = replace(self, training=replace(self.training, **new))
+        return replace(changed, text=changed.to_text())
+
+    def build(self) -> tuple[Network, data_sets.Dataset, dict[str, Any]]:
+        """Open the data set and return (network, data set, keyword arguments of `fit`).
+
+        Raises
+        ------
+        DataError, OSError, ImportError, ValueError
+            Whatever the data set raises.
+        """
+        options = {f.name: getattr(table, f.name) for table in (self.training, self.parallel) for f in fields(table)}
+        parts = {"method": self.method, "optimizer": self.optimizer, "loss": self.loss, "config": self.text}
+        return self.network, self.data.build(), {**parts, **options}
+
+    def to_text(self) -> str:
+        """Return TOML with every value written out."""
+        parts = [f"data = {_quoted(self.data)}", f"network = {_network_text(self.network)}"]
+        parts += [f"method = {_quoted(self.method)}", f"optimizer = {_quoted(self.optimizer)}"]
+        if self.loss is not None:
+            parts.append(f"loss = {_quoted(self.loss)}")
+        for name in TABLES:
+            table = getattr(self, name)
+            lines = {f.name: getattr(table, f.name) for f in fields(table)}
+            if lines.get("batch_size", 1) is None:
+                lines["batch_size"] = "full"
+            parts += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in lines.items() if v is not None)]
+        return "\n".join(parts) + "\n"
+
+
+def read_data(where: str, key: str, value: Any) -> Call:
+    """Read the expression of a data set, without opening it; ConfigError as in `Config.from_text`."""
+    return _expression(where, key, value, DATA)
+
+
+def read_network(where: str, key: str, value: Any) -> Network:
+    """Build a network from an expression, or from a list of layers; ConfigError as in `Config.from_text`."""
+    if isinstance(value, list):
+        layer_list = [_expression(where, f"{key}[{i}]", text, NETWORK) for i, text in enumerate(value)]
+        return _built(where, key, Call("Sequential", Sequential, tuple(layer_list), {}))
+    network = _built(where, key, _expression(where, key, value, NETWORK))
+    if not isinstance(network, Network):
+        raise ConfigError(f"{where}, key {key!r}: {value!r} is a layer; write a list [{value!r}, ...] or Sequential(...)")
+    return network
+
+
+def _object(vocabulary: Vocabulary, kind: type) -> Callable[[str, str, Any], Any]:
+    def read(where: str, key: str, value: Any) -> Any:
+        found = _built(where, key, _expression(where, key, value, vocabulary))
+        if not isinstance(found, kind):
+            raise ConfigError(f"{where}, key {key!r}: {value!r} is no {kind.__name__}; for example {EXAMPLES[key]}")
+        return found
+
+    return read
+
+
+def _expression(where: str, key: str, value: Any, vocabulary: Vocabulary) -> Call:
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"{where}, key {key!r}: {value!r} was given, expected a string; for example {EXAMPLES[key.partition('[')[0]]}"
+        )
+    try:
+        return parse(value, vocabulary)
+    except ValueError as error:
+        raise ConfigError(f"{where}, key {key!r}: {error}") from None
+
+
+def _built(where: str, key: str, call: Call) -> Any:
+    try:
+        return call.build()
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}, key {key!r}: {error}") from error
+
+
+def _known_keys(where: str, table: str, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for key in document:
+        if key not in names:
+            place = f" in [{table}]" if table else ""
+            raise ConfigError(f"{where}: unknown key {key!r}{place}; {known(key, names)}")
+
+
+def _table(where: str, name: str, kind: type, value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{where}, key {name!r}: {value!r} was given, expected a table: a line [{name}] and keys below it")
+    _known_keys(where, name, value, tuple(f.name for f in fields(kind)))
+    return kind(**{key: _checked(where, f"{name}.{key}", v) for key, v in value.items()})
+
+
+def _checked(where: str, key: str, value: Any) -> Any:
+    expected = VALUES[key]
+    if isinstance(expected, int):
+        good, text = type(value) is int and value >= expected, f"a whole number of at least {expected}"
+    elif expected is bool:
+        good, text = isinstance(value, bool), "true or false"
+    else:
+        good, text = value in expected and type(value) is str, " or ".join(f'"{v}"' for v in expected)
+    if key == "training.batch_size":
+        text += ', or "full"'
+        if value == "full":
+            return None
+    if not good:
+        raise ConfigError(f"{where}, key {key!r}: {value!r} was given, expected {text}")
+    return value
+
+
+def _quoted(value: Any) -> str:
+    return json.dumps(repr(value), ensure_ascii=False)
+
+
+def _network_text(network: Network) -> str:
+    if isinstance(network, Sequential) and repr(network) == repr(Sequential(*network.layers)):
+        return "[\n" + "".join(f"    {_quoted(layer)},\n" for layer in network.layers) + "]"
+    return _quoted(network)
+
+
+def _subclasses(room: Any, base: type) -> dict[str, Callable[..., Any]]:
+    """Return the public classes of a room that derive from `base` and can be made: its leaves and their own parents."""
+    found = {n: c for n, c in vars(room).items() if isinstance(c, type) and issubclass(c, base) and c is not base}
+    return {n: c for n, c in found.items() if n not in ABSTRACT}
+
+
+def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
+    return {f.__name__: f for f in functions}
+
+
+ABSTRACT = ("Elementwise", "ProximalLoss", "Projection", "Rowwise")
+REGULARIZERS = _subclasses(optim, optim.Regularizer)
+DATA: Vocabulary = _named(
+    data_sets.digits, data_sets.mnist1d, data_sets.mnist, data_sets.fashion_mnist, data_sets.from_files
+)
+NETWORK: Vocabulary = {
+    **_named(Sequential, layers.Graph, layers.Residual, layers.Parallel),
+    **_named(activations.LayerNorm, activations.RMSNorm),
+    **_subclasses(maps, maps.Map),
+    **_subclasses(activations, Activation),
+}
+METHOD: Vocabulary = {
+    **_named(methods.nudged, methods.lifted_bregman, methods.lifted_bregman_bcd, methods.backprop, methods.Method),
+    **_named(clamps.Hard, clamps.Nudge, Sweep, ProximalGradient, Backpropagation),
+    **_named(updates.Explicit, updates.Implicit, updates.BlockDescent),
+    **REGULARIZERS,
+}
+OPTIMIZER: Vocabulary = {
+    **_subclasses(optim, optim.Rule),
+    **_named(optim.Constant, optim.Cosine, optim.Step),
+    **REGULARIZERS,
+}
+LOSS: Vocabulary = _subclasses(losses, losses.Loss)
+
+EXAMPLES = {
+    "data": '"digits"',
+    "network": '["Linear(64, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]',
+    "method": '"nudged(beta=1.0)"',
+    "optimizer": '"Adam(1e-3)"',
+    "loss": '"CrossEntropy()"',
+}
+READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
+    "data": read_data,
+    "network": read_network,
+    "method": _object(METHOD, methods.Method),
+    "optimizer": _object(OPTIMIZER, optim.Rule),
+    "loss": _object(LOSS, losses.Loss),
+}
+TABLES: Mapping[str, type] = {"training": Training, "parallel": Parallel}
+VALUES: Mapping[str, Any] = {
+    "training.epochs": 1,
+    "training.batch_size": 1,
+    "training.seed": 0,
+    "training.dtype": ("float32", "float64"),
+    "training.shuffle": bool,
+    "training.checkpoint_every": 1,
+    "training.device": ("cpu", "gpu"),
+    "parallel.stages": 1,
+    "parallel.micro_batches": 1,
+}
+"""For each key of a table: the least whole number, bool, or the words that it may be."""
+
+DEFAULT = """\
+data = "digits"
+network = ["Linear(64, 256)", "ReLU()", "Linear(256, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]
+method = "nudged(beta=1.0)"
+optimizer = "Adam(1e-3)"
+
+[training]
+epochs = 20
+batch_size = 128
+"""

@@ -1,0 +1,1 @@
+"""Layer and data parallelism: the only room that knows MPI."""

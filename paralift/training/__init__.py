@@ -1,0 +1,1 @@
+"""Training: the driver loop, its results, metrics and checkpoints."""

@@ -1,0 +1,207 @@
+"""What one rank brings to a run: its stage, its samples, its step, and its part of evaluations and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from paralift.data import Dataset, Sampler, Source, even_range, load_inputs, load_targets
+from paralift.kernels.arrays import Array, from_host, namespace
+from paralift.lifted.gradient import check_labels
+from paralift.lifted.inference.proxgrad import ProximalGradient
+from paralift.lifted.losses import Loss
+from paralift.lifted.methods import Method
+from paralift.lifted.network import Network, Params
+from paralift.lifted.stage import Stage, State, Window, matrix
+from paralift.parallel.collect import collect_flats, collect_rows
+from paralift.parallel.exchange import Messages
+from paralift.parallel.grid import Grid
+from paralift.parallel.plan import Plan
+from paralift.parallel.reduce import GradientSum
+from paralift.parallel.schedule import forward_only
+from paralift.parallel.steps import Batch, LiftedStep, OptimizerStep, Shard, SweepStep, load, targets_like
+from paralift.training import checkpoint
+from paralift.training.result import score
+
+TRAIN_SAMPLES = 8192
+"""Training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
+
+
+class Worker:
+    """One rank of a run.
+
+    Parameters
+    ----------
+    grid, plan : Grid, Plan
+    network : Network
+    data : Dataset
+    method, rule, loss : Method, update rule, Loss
+    sampler : Sampler
+        Of this rank's shard.
+    epochs : int
+    like : array
+        Library, device and dtype of all arrays.
+    """
+
+    def __init__(
+        self, grid: Grid, plan: Plan, network: Network, data: Dataset, method: Method, rule: Any, loss: Loss,
+        sampler: Sampler, epochs: int, like: Array,
+    ) -> None:  # fmt: skip
+        self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
+        self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like)
+        self.messages = Messages(grid)
+        self.train, self.test = self._load(data)
+        capacity = max((sampler.batch_rows(t) for t in range(min(2, sampler.n_batches))), default=0)
+        self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches)
+        parts = (self.stage, capacity, self.train, method, loss, self.messages, plan, self.optimizer)
+        total = GradientSum(grid, self.stage)
+        self.step: SweepStep | LiftedStep
+        if isinstance(method.inference, ProximalGradient):
+            start, stop = sampler.local_range
+            self.step = LiftedStep(*parts, total, stop - start)
+            self.forward = State(self.stage, max(capacity, 1), self.stage.params)
+        else:
+            self.step = SweepStep(*parts, total)
+            self.forward = self.step.state
+        self.capacity = max(capacity, 1)
+        self._targets = None if self.train.y is None else targets_like(self.train, self.capacity)
+
+    def _load(self, data: Dataset) -> tuple[Shard, Shard | None]:
+        """Read this rank's samples; all ranks raise together if one cannot."""
+        error, shards = None, (Shard(None, None), None)
+        try:
+            train = self._shard(data.train, *self.sampler.local_range)
+            test = None
+            if data.test is not None:
+                test = self._shard(data.test, *even_range(data.test.n_samples, self.grid.shards, self.grid.shard))
+            shards = (train, test)
+        except Exception as found:
+            error = found
+        self.grid.agree(error)
+        return shards
+
+    def _shard(self, source: Source, start: int, stop: int) -> Shard:
+        dtype, x, y = str(self.stage.like.dtype).rsplit(".", 1)[-1], None, None
+        if self.stage.has_input:
+            x = from_host(np.ascontiguousarray(load_inputs(source, start, stop, dtype)), self.stage.like)
+        if self.stage.has_output:
+            host = np.ascontiguousarray(load_targets(source, start, stop, dtype))
+            if host.dtype.kind in "iu" and host.size:
+                check_labels(host, self.network.output_shape[-1])
+            y = from_host(host, self.stage.like)
+        return Shard(x, y)
+
+    def sums(self, shard: Shard | None, start: int, stop: int) -> np.ndarray:
+        """Return (loss, correct or squared error, rows) summed over the local samples start to stop of a shard."""
+        total = np.zeros(3)
+        if shard is None:
+            return total
+        for first in range(start, stop, self.capacity):
+            indices = np.arange(first, min(stop, first + self.capacity))
+            load(self.forward, shard, indices, self._targets)
+            windows = [self.forward.window(a, b) for a, b in self.plan.rows(len(indices))]
+            forward_only(self.messages, windows)
+            if self.stage.has_output:
+                total += sum(self._score(window) for window in windows)
+        return total
+
+    def _score(self, window: Window) -> np.ndarray:
+        step = window.steps[-1]
+        z, x = matrix(step.z), matrix(step.x)
+        return score(step.activation, self.loss, z, x, window.y)
+
+    def evaluate(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Return the summed scores on (at most `TRAIN_SAMPLES` of) the training set and on the test set; collective."""
+        start, stop = self.sampler.local_range
+        some = min(stop - start, -(-TRAIN_SAMPLES // self.grid.shards))
+        train = self.sums(self.train, 0, some)
+        test = np.zeros(3)
+        if data.test is not None:
+            a, b = even_range(data.test.n_samples, self.grid.shards, self.grid.shard)
+            test = self.sums(self.test, 0, b - a)
+        both = self.grid.sum(np.concatenate([train, test]))
+        return both[:3], both[3:]
+
+    def finite(self) -> float:
+        """Return 0, or NaN if a parameter is not finite."""
+        flat = self.stage.flat
+        return 0.0 * float(namespace(flat).sum(flat)) if self.stage.layout.size else 0.0
+
+    def energy(self, batch: Batch) -> float | None:
+        """Return E on the last batch, summed over ranks, or None where E is the loss; collective."""
+        own = self.step.energy(batch)
+        return None if own is None else float(self.grid.sum(np.array([own]))[0])
+
+    def save(self, path: Path | None, attributes: Mapping[str, Any]) -> None:
+        """Write a checkpoint (the path counts on rank 0 only); collective."""
+        flats = {"params": self.stage.flat, **self.optimizer.arrays}
+        if self.grid.rank != 0:
+            self._collect(flats, lambda *_: None, lambda *_: None)
+            return
+        assert path is not None
+
+        def fill(file: h5py.File) -> None:
+            def take_flat(name: str, views: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+                group = "params" if name == "params" else f"optimizer/{name}"
+                file.require_group(group)
+                for block, arrays in views.items():
+                    for key, array in arrays.items():
+                        file[f"{group}/{block}/{key}"] = array
+
+            def take_rows(v: int, rows: tuple[int, int], array: np.ndarray) -> None:
+                key, shape = f"states/x{v}", (self.sampler.n_samples, *array.shape[1:])
+                target = file[key] if key in file else file.create_dataset(key, shape, array.dtype)
+                target[rows[0] : rows[1]] = array
+
+            self._collect(flats, take_flat, take_rows)
+
+        checkpoint.write(path, attributes, fill)
+        checkpoint.prune(path.parent.parent)
+
+    def _collect(self, flats: Mapping[str, Array], take_flat: Any, take_rows: Any) -> None:
+        collect_flats(self.grid, self.network, self.plan, self.stage, flats, take_flat)
+        own = self.step.persistent
+        if isinstance(self.step, LiftedStep) and self.step.settings.persistent:
+            shapes = {b.index: b.shape for b in self.network.blocks[:-1]}
+            ranges = [
+                Sampler(self.sampler.n_samples, self.sampler.batch_size, 0, shards=self.grid.shards, shard=k).local_range
+                for k in range(self.grid.shards)
+            ]
+            collect_rows(self.grid, self.plan, own, ranges, shapes, take_rows)
+
+    def restore(self, path: Path) -> None:
+        """Read parameters, optimiser states and kept variables of this rank from a checkpoint."""
+        with checkpoint.open_file(path) as file:
+            self._read_flat(file["params"], self.stage.flat)
+            for name, flat in self.optimizer.arrays.items():
+                if f"optimizer/{name}" not in file:
+                    raise checkpoint.CheckpointError(f"{path}: no optimiser state {name!r}")
+                self._read_flat(file[f"optimizer/{name}"], flat)
+            start, stop = self.sampler.local_range
+            for v, array in self.step.persistent.items():
+                array[...] = from_host(file[f"states/x{v}"][start:stop], self.stage.like)
+
+    def _read_flat(self, group: h5py.Group, flat: Array) -> None:
+        for block, arrays in self.stage.layout.views(flat).items():
+            for key, view in arrays.items():
+                view[...] = from_host(group[f"{block}/{key}"][...], self.stage.like)
+
+    def params(self) -> Params:
+        """Return all parameters as host arrays, on every rank; collective."""
+        found: dict[str, dict[str, np.ndarray]] = {}
+
+        def take(_: str, views: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+            found.update({b: {k: a.copy() for k, a in arrays.items()} for b, arrays in views.items()})
+
+        collect_flats(self.grid, self.network, self.plan, self.stage, {"params": self.stage.flat}, take)
+        dtype = np.dtype(str(self.stage.like.dtype).rsplit(".", 1)[-1])
+        for block in self.network.blocks:
+            for key, shape in block.map.parameters().items():
+                own = found.setdefault(block.name, {})
+                own.setdefault(key, np.empty(shape, dtype))
+                self.grid.broadcast(own[key])
+        return found
