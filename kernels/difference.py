@@ -1,6 +1,6 @@
-"""The residual of the sweep: g <- r, a difference of two activations (or sigma'(z) g), and the sum of r over the rows.
+"""The residual of the sweep: g <- r, a difference of activations (or sigma'(z) g), and the sum of r over the rows.
 
-One pass over memory; the relative version reads each row twice, the second time from the cache.
+One pass over memory; the relative version reads each row twice, the second time from a cache.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, namespace
+from paralift.kernels import cuda
+from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
@@ -27,21 +28,29 @@ def difference(
 ) -> None:
     """Overwrite the pull `g` by the residual r = (sigma(z + s up g) - sigma(z - s down g)) / s.
 
-    s = 1, or with ``relative`` = eps > 0, for each row, s = eps rms(z) / rms(g) (r = 0 where g = 0; rms(z) = 1 where
-    z = 0). `column_sum` (width,), if given, receives the sum of r over the rows, or has it added if `accumulate`.
+    s = 1, or with ``relative`` = eps > 0, for each row, s = eps rms(z) / rms(g) (r = 0 where g = 0;
+    rms(z) = 1 where z = 0). `column_sum` (width,), if given, receives the sum of r over the rows, or has it
+    added if `accumulate`.
     """
     if not isinstance(z, np.ndarray):
-        formula(act.sigma, z, g, up, down, relative, column_sum, accumulate)
+        if family(z) == "cupy" and cuda.suits(z, g):
+            cuda_difference(act, z, g, up, down, relative, column_sum, accumulate)
+        else:
+            formula(act.sigma, z, g, up, down, relative, column_sum, accumulate)
     elif relative > 0.0:
         numba_relative(act.scalar)(z, g, up, down, relative, column_sum, accumulate, act.a, act.b)
     else:
         numba_difference(act.scalar)(z, g, up, down, column_sum, accumulate, act.a, act.b)
 
 
-def pull_back(act: Elementwise, z: Array, g: Array, column_sum: Array | None = None, accumulate: bool = False) -> None:
+def pull_back(
+    act: Elementwise, z: Array, g: Array, column_sum: Array | None = None, accumulate: bool = False
+) -> None:
     """Overwrite the pull `g` by sigma'(z) g, the residual of backpropagation; sums as in `difference`."""
     if isinstance(z, np.ndarray):
         numba_pull_back(act.scalar)(z, g, column_sum, accumulate, act.a, act.b)
+    elif family(z) == "cupy" and cuda.suits(z, g):
+        cuda_residual("SLOPE", act, z, g, None, 0.0, 0.0, column_sum, accumulate)
     else:
         g[...] = act.derivative(z, g)
         sum_columns_formula(g, column_sum, accumulate)
@@ -175,3 +184,124 @@ def _sum_kernel(r, column_sum, accumulate):  # type: ignore[no-untyped-def]
 
 
 _numba_sum = jit(_sum_kernel)
+
+
+CUDA = r"""
+enum Residual { DIFFERENCE, SLOPE };
+
+// A thread keeps its columns and walks down the rows of its block; partial (blocks, width) takes the sums of r.
+template <typename T, int V, int R, typename A>
+__global__ void residual(const T* z, T* g, const T* scale, T* partial, long long rows, long long width,
+                         long long chunk, double up, double down, double a, double b) {
+  __shared__ T sums[THREADS * V];
+  const long long j = (blockIdx.x * (long long)blockDim.x + threadIdx.x) * V;
+  const int n = neighbours<V>(j, width);
+  const long long end = j < width ? min(rows, (blockIdx.y + 1) * chunk) : 0;
+  const A act = {T(a), T(b)};
+  Pack<T, V> total = {};
+  for (long long i = blockIdx.y * chunk + threadIdx.y; i < end; i += blockDim.y) {
+    const Pack<T, V> p = load<T, V>(z + i * width + j, n);
+    Pack<T, V> r = load<T, V>(g + i * width + j, n);
+    const T s = scale ? scale[i] : T(1);
+    const T u = T(up) * s, d = T(down) * s;
+    for (int k = 0; k < V; k++) {
+      if (R == SLOPE) r.v[k] *= act.slope(p.v[k]);
+      else r.v[k] = (act.sigma(p.v[k] + u * r.v[k]) - act.sigma(p.v[k] - d * r.v[k])) / s;
+      total.v[k] += r.v[k];
+    }
+    store<T, V>(g + i * width + j, r, n);
+  }
+  if (!partial) return;
+  const int across = blockDim.x * V;
+  for (int k = 0; k < V; k++) sums[threadIdx.y * across + threadIdx.x * V + k] = total.v[k];
+  __syncthreads();
+  if (threadIdx.y || j >= width) return;
+  for (unsigned t = 1; t < blockDim.y; t++)
+    for (int k = 0; k < V; k++) total.v[k] += sums[t * across + threadIdx.x * V + k];
+  store<T, V>(partial + blockIdx.y * width + j, total, n);
+}
+
+// column_sum <- (column_sum or 0) + the sum of the rows of partial
+template <typename T>
+__global__ void finish(const T* partial, T* column_sum, long long rows, long long width, long long accumulate) {
+  __shared__ T sums[THREADS];
+  const long long j = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+  T total = T(0);
+  if (j < width)
+    for (long long i = threadIdx.y; i < rows; i += blockDim.y) total += partial[i * width + j];
+  sums[threadIdx.y * blockDim.x + threadIdx.x] = total;
+  __syncthreads();
+  if (threadIdx.y || j >= width) return;
+  for (unsigned t = 1; t < blockDim.y; t++) total += sums[t * blockDim.x + threadIdx.x];
+  column_sum[j] = accumulate ? column_sum[j] + total : total;
+}
+
+// s = relative rms(z) / rms(g) of each row, with 1 for a vanishing rms
+template <typename T, int V>
+__global__ void row_scale(const T* z, const T* g, T* s, long long rows, long long width, double relative) {
+  const long long i = blockIdx.x * (long long)blockDim.y + threadIdx.y;
+  T z2 = T(0), g2 = T(0);
+  if (i < rows)
+    for (long long j = threadIdx.x * V; j < width; j += blockDim.x * V) {
+      const Pack<T, V> p = load<T, V>(z + i * width + j, neighbours<V>(j, width));
+      const Pack<T, V> q = load<T, V>(g + i * width + j, neighbours<V>(j, width));
+      for (int k = 0; k < V; k++) { z2 += p.v[k] * p.v[k]; g2 += q.v[k] * q.v[k]; }
+    }
+  z2 = row_sum(z2);
+  g2 = row_sum(g2);
+  if (i >= rows || threadIdx.x) return;
+  s[i] = T(relative) * sqrt((z2 > T(0) ? z2 : T(width)) / (g2 > T(0) ? g2 : T(width)));
+}
+"""
+
+
+def cuda_difference(
+    act: Elementwise,
+    z: Array,
+    g: Array,
+    up: float,
+    down: float,
+    relative: float,
+    column_sum: Array | None,
+    accumulate: bool,
+) -> None:
+    """Start the CUDA kernels of `difference`."""
+    scale = None
+    if relative > 0.0:
+        rows, width = z.shape
+        scale = empty((rows,), z)
+        v = cuda.vector(width, z, g)
+        shape = cuda.row_tiles(rows, width, v)
+        name = f"row_scale<{cuda.CTYPES[z.dtype.name]}, {v}>"
+        cuda.launch(cuda_source(act.scalar), name, shape, z, g, scale, rows, width, relative)
+    cuda_residual("DIFFERENCE", act, z, g, scale, up, down, column_sum, accumulate)
+
+
+def cuda_residual(
+    kind: str,
+    act: Elementwise,
+    z: Array,
+    g: Array,
+    scale: Array | None,
+    up: float,
+    down: float,
+    column_sum: Array | None,
+    accumulate: bool,
+) -> None:
+    """Start the CUDA kernel of the residual, and that of the column sum."""
+    rows, width = z.shape
+    v, T = cuda.vector(width, z, g), cuda.CTYPES[z.dtype.name]
+    shape = cuda.tiles(rows, width, v)
+    partial = None if column_sum is None else empty((shape.grid[1], width), z)
+    source, name = cuda_source(act.scalar), f"residual<{T}, {v}, {kind}, Act<{T}>>"
+    sizes = (rows, width, shape.chunk)
+    cuda.launch(source, name, shape, z, g, scale, partial, *sizes, up, down, act.a, act.b)
+    if column_sum is not None:
+        blocks = cuda.Tiles((-(-width // 32), 1), (32, cuda.THREADS // 32), shape.grid[1])
+        cuda.launch(source, f"finish<{T}>", blocks, partial, column_sum, blocks.chunk, width, int(accumulate))
+
+
+@cache
+def cuda_source(scalar: Scalar) -> str:
+    """Return the text of the CUDA kernels for an activation."""
+    return cuda.PRELUDE + scalar.cuda + CUDA

@@ -81,9 +81,9 @@ def softplus_phi(z, a, b):  # type: ignore[no-untyped-def]
     T = type(z)
     w = log1p(exp_minus(abs(z)))
     w2 = w * w
-    c = DILOGARITHM
-    p = T(c[0]) * w2 + T(c[1])  # written out: LLVM does not vectorise around a loop over the tuple
-    p = ((((p * w2 + T(c[2])) * w2 + T(c[3])) * w2 + T(c[4])) * w2 + T(c[5])) * w2 + T(c[6])
+    p = T(DILOGARITHM[0])
+    for c in DILOGARITHM[1:]:
+        p = p * w2 + T(c)
     p = w + w2 * (T(0.25) + w * p)
     return p if z < T(0) else T(0.5) * z * z + (T(PI2_OVER_6) - p)
 

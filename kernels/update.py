@@ -340,8 +340,7 @@ def adam(
 
 
 def _run(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox) -> None:
-    kind = family(arrays[0])
-    if kind == "numpy":
+    if family(arrays[0]) == "numpy":
         try:
             fits = kernel(name, prox.kind)(*arrays, *coefficients, prox.a, prox.b)
         except TypeError as error:
@@ -353,10 +352,7 @@ def _run(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], 
         raise ValueError(_misfit(name, arrays))
     if any(x.dtype != arrays[0].dtype for x in arrays):
         raise TypeError(_misfit(name, arrays))
-    if kind == "other":
-        FORMULAS[name](*arrays, *coefficients, prox)
-    else:
-        raise NotImplementedError
+    FORMULAS[name](*arrays, *coefficients, prox)
 
 
 def _misfit(name: str, arrays: tuple[Array, ...]) -> str:

@@ -25,12 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from paralift import data as data_sets
-from paralift import optim
+from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
-from paralift.lifted import activations, clamps, layers, losses, maps, methods, updates
+from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
-from paralift.lifted.inference.proxgrad import ProximalGradient
-from paralift.lifted.inference.sweep import Backpropagation, Sweep
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
 
@@ -176,12 +174,19 @@ def read_data(where: str, key: str, value: Any) -> Call:
 def read_network(where: str, key: str, value: Any) -> Network:
     """Build a network from an expression, or from a list of layers; ConfigError as in `Config.from_text`."""
     if isinstance(value, list):
+        if not value:
+            raise ConfigError(f"{where}, key {key!r}: the list is empty; for example {EXAMPLES['network']}")
         layer_list = [_expression(where, f"{key}[{i}]", text, NETWORK) for i, text in enumerate(value)]
         return _built(where, key, Call("Sequential", Sequential, tuple(layer_list), {}))
     network = _built(where, key, _expression(where, key, value, NETWORK))
     if not isinstance(network, Network):
         raise ConfigError(f"{where}, key {key!r}: {value!r} is a layer; write a list [{value!r}, ...] or Sequential(...)")
     return network
+
+
+def read_loss(where: str, key: str, value: Any) -> losses.Loss:
+    """Build a loss from an expression; ConfigError as in `Config.from_text`."""
+    return _object(LOSS, losses.Loss)(where, key, value)
 
 
 def _object(vocabulary: Vocabulary, kind: type) -> Callable[[str, str, Any], Any]:
@@ -254,7 +259,7 @@ def _network_text(network: Network) -> str:
 
 
 def _subclasses(room: Any, base: type) -> dict[str, Callable[..., Any]]:
-    """Return the public classes of a room that derive from `base` and can be made: its leaves and their own parents."""
+    """Return the public classes of a room that derive from `base` and can be made."""
     found = {n: c for n, c in vars(room).items() if isinstance(c, type) and issubclass(c, base) and c is not base}
     return {n: c for n, c in found.items() if n not in ABSTRACT}
 
@@ -274,12 +279,7 @@ NETWORK: Vocabulary = {
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
 }
-METHOD: Vocabulary = {
-    **_named(methods.nudged, methods.lifted_bregman, methods.lifted_bregman_bcd, methods.backprop, methods.Method),
-    **_named(clamps.Hard, clamps.Nudge, Sweep, ProximalGradient, Backpropagation),
-    **_named(updates.Explicit, updates.Implicit, updates.BlockDescent),
-    **REGULARIZERS,
-}
+METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
 OPTIMIZER: Vocabulary = {
     **_subclasses(optim, optim.Rule),
     **_named(optim.Constant, optim.Cosine, optim.Step),
@@ -299,7 +299,7 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "network": read_network,
     "method": _object(METHOD, methods.Method),
     "optimizer": _object(OPTIMIZER, optim.Rule),
-    "loss": _object(LOSS, losses.Loss),
+    "loss": read_loss,
 }
 TABLES: Mapping[str, type] = {"training": Training, "parallel": Parallel}
 VALUES: Mapping[str, Any] = {

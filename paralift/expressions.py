@@ -97,7 +97,7 @@ def known(name: str, names: Iterable[str]) -> str:
     names = sorted(names)
     closest = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {closest[0]!r}? " if closest else ""
-    return f"{hint}Known: {', '.join(names)}"
+    return f"{hint}known: {', '.join(names)}"
 
 
 def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:

@@ -16,7 +16,7 @@ from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.losses import Loss
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, Params
-from paralift.lifted.stage import Stage, State, Window, matrix
+from paralift.lifted.stage import Stage, Window, matrix
 from paralift.parallel.collect import collect_flats, collect_rows
 from paralift.parallel.exchange import Messages
 from paralift.parallel.grid import Grid
@@ -27,6 +27,8 @@ from paralift.parallel.steps import Batch, LiftedStep, OptimizerStep, Shard, Swe
 from paralift.training import checkpoint
 from paralift.training.result import score
 
+MIN_CAPACITY = 64
+"""Rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
 TRAIN_SAMPLES = 8192
 """Training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
 
@@ -55,19 +57,18 @@ class Worker:
         self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like)
         self.messages = Messages(grid)
         self.train, self.test = self._load(data)
-        capacity = max((sampler.batch_rows(t) for t in range(min(2, sampler.n_batches))), default=0)
+        self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY)
         self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches)
-        parts = (self.stage, capacity, self.train, method, loss, self.messages, plan, self.optimizer)
+        parts = (self.stage, self.capacity, self.train, method, loss, self.messages, plan, self.optimizer)
         total = GradientSum(grid, self.stage)
         self.step: SweepStep | LiftedStep
         if isinstance(method.inference, ProximalGradient):
             start, stop = sampler.local_range
             self.step = LiftedStep(*parts, total, stop - start)
-            self.forward = State(self.stage, max(capacity, 1), self.stage.params)
+            self.forward = self.stage.state(self.capacity)
         else:
             self.step = SweepStep(*parts, total)
             self.forward = self.step.state
-        self.capacity = max(capacity, 1)
         self._targets = None if self.train.y is None else targets_like(self.train, self.capacity)
 
     def _load(self, data: Dataset) -> tuple[Shard, Shard | None]:

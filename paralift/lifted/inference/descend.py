@@ -21,11 +21,13 @@ FLOOR = 1e-8
 def curvatures(window: LiftedWindow, neighbours: Neighbours, batch: int) -> dict[str, float]:
     """Return for each block of the stage the Lipschitz constant of its gradient, summed over the shards."""
     blocks = [b for b in window.stage.blocks if b.name in window.stage.params]
-    own = [
-        float(b.activation.lipschitz) * b.map.curvature([window.x[p] for p in b.parents]) / batch for b in blocks
-    ]
-    total = neighbours.sum_shards(np.array(own))
-    return {b.name: max(float(c), FLOOR) for b, c in zip(blocks, total, strict=True)}
+    own = [b.map.curvature([window.x[p] for p in b.parents]) for b in blocks]
+    ends = np.cumsum([0, *(len(c) for c in own)])
+    total = neighbours.sum_shards(np.concatenate([np.zeros(0), *own]))
+    return {
+        b.name: max(float(b.activation.lipschitz) * float(total[i:j].max()) / batch, FLOOR)
+        for b, i, j in zip(blocks, ends, ends[1:], strict=False)
+    }
 
 
 def block_steps(

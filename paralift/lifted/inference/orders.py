@@ -14,18 +14,26 @@ from paralift.lifted.network import Network
 ORDERS = ("gauss_seidel", "two_colour", "jacobi")
 
 
-def colours(network: Network) -> list[int]:
-    """Return a colour for every variable by greedy colouring, last variable first: two colours for a chain."""
-    n = len(network.shapes)
+def colours(network: Network, groups: Sequence[int] | None = None) -> list[int]:
+    """Return a colour for every group of variables by greedy colouring, last group first: two colours for a chain.
+
+    Parameters
+    ----------
+    network : Network
+    groups : sequence of int, optional
+        The group of every variable; by default each is its own.
+    """
+    group = list(range(len(network.shapes))) if groups is None else list(groups)
+    n = max(group) + 1
     neighbours: list[set[int]] = [set() for _ in range(n)]
     for block in network.blocks:
-        for a, b in combinations({block.index, *block.parents}, 2):
+        for a, b in combinations(sorted({group[v] for v in (block.index, *block.parents)}), 2):
             neighbours[a].add(b)
             neighbours[b].add(a)
     colour = [-1] * n
-    for v in reversed(range(n)):
-        taken = {colour[u] for u in neighbours[v]}
-        colour[v] = next(c for c in range(n) if c not in taken)
+    for k in reversed(range(n)):
+        taken = {colour[j] for j in neighbours[k]}
+        colour[k] = next(c for c in range(n) if c not in taken)
     return colour
 
 
@@ -36,8 +44,8 @@ def phases(network: Network, order: str, cuts: Sequence[int], variables: Sequenc
     ----------
     network : Network
     order : {"gauss_seidel", "two_colour", "jacobi"}
-        Gauss-Seidel runs inside the parts between `cuts`; the even parts move first, then the odd ones, so that parts
-        on different ranks need not wait for each other.
+        Gauss-Seidel runs inside the parts between `cuts`. Parts of one colour, which do not interact, move at once (in a
+        chain: every second part), so that parts on different ranks need not wait for each other.
     cuts : sequence of int
         A cut c separates the variables up to c from those above; empty for plain Gauss-Seidel.
     variables : sequence of int
@@ -46,9 +54,9 @@ def phases(network: Network, order: str, cuts: Sequence[int], variables: Sequenc
     descending = sorted(variables, reverse=True)
     if order == "jacobi":
         return [descending]
-    if order == "two_colour":
-        colour = colours(network)
-        wanted = sorted({colour[v] for v in descending})
-        return [[v for v in descending if colour[v] == c] for c in wanted]
-    part = {v: sum(c < v for c in cuts) for v in descending}
-    return [group for parity in (0, 1) if (group := [v for v in descending if part[v] % 2 == parity])]
+    group = list(range(len(network.shapes)))
+    if order == "gauss_seidel":
+        group = [sum(c < v for c in cuts) for v in group]
+    colour = colours(network, group)
+    found = {c: [v for v in descending if colour[group[v]] == c] for c in range(max(colour) + 1)}
+    return [phase for phase in found.values() if phase]

@@ -33,8 +33,8 @@ class ProximalGradient:
     iterations : int
         Visits of every variable for each batch.
     order : {"gauss_seidel", "two_colour", "jacobi"}
-        Gauss-Seidel runs inside each stage (last block first), even stages before odd ones. The other two do not
-        depend on how many stages there are.
+        Gauss-Seidel runs inside each stage (last block first), every second stage at once. The other two do not depend
+        on how many stages there are.
     geometry : {"euclidean", "dual"}
     damping : float, optional
         Share of the step that Jacobi takes; by default 1/(1 + lip) of each variable.

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, matmul, namespace
+from paralift.kernels.arrays import Array, matmul, namespace, to_host
 from paralift.lifted.maps.base import Map, Shape, ShapeError, Theta, expect_parents
 
 
@@ -80,10 +80,10 @@ class Linear(Map):
         """Write x^T r into ``out["weight"]``."""
         matmul(rows(xs[0]).T, rows(r), out["weight"])
 
-    def curvature(self, xs: Sequence[Array]) -> float:
-        """Return the sum of |x|^2 (and 1 for the offset) over the rows, the trace of the Gram matrix."""
+    def curvature(self, xs: Sequence[Array]) -> np.ndarray:
+        """Return the sum of |x|^2 (and 1 for the offset) over the rows, the trace of the Gram matrix; shape (1,)."""
         x = rows(xs[0])
-        return float(namespace(x).sum(x * x)) + self.bias * x.shape[0]
+        return np.array([float(namespace(x).sum(x * x)) + self.bias * x.shape[0]])
 
     def cost(self, *shapes: Shape) -> float:
         """Two operations for each entry of the weight and each position."""
@@ -143,10 +143,10 @@ class Diagonal(Map):
         else:
             out["gain"][...] = namespace(r).sum(rows(xs[0]) * rows(r), axis=0)
 
-    def curvature(self, xs: Sequence[Array]) -> float:
-        """Return the largest sum of x_j^2 + 1 over the rows."""
+    def curvature(self, xs: Sequence[Array]) -> np.ndarray:
+        """Return the sum of x_j^2 + 1 over the rows for each feature j, shape (width,)."""
         x = rows(xs[0])
-        return float(namespace(x).max(namespace(x).sum(x * x, axis=0))) + x.shape[0] if x.shape[0] else 0.0
+        return to_host(namespace(x).sum(x * x, axis=0)).astype(np.float64) + x.shape[0]
 
     def norm(self, theta: Theta, parent: int) -> float:
         """Return the largest modulus of the gain."""

@@ -62,9 +62,9 @@ class Map:
         """Return the spectral norm of the linear part in `parent` where it is known in closed form, else None."""
         return None
 
-    def curvature(self, xs: Sequence[Array]) -> float:
-        """Return a bound of the largest eigenvalue of the sum over samples of (dz/dtheta)^T dz/dtheta."""
-        return 0.0
+    def curvature(self, xs: Sequence[Array]) -> np.ndarray:
+        """Return numbers that add over samples, the largest of which bounds the eigenvalues of (dz/dtheta)^T dz/dtheta."""
+        return np.zeros(1)
 
     def cost(self, *shapes: Shape) -> float:
         """Return the floating point operations of one `apply` on one sample."""

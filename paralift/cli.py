@@ -1,0 +1,368 @@
+"""The command line: ``paralift train | evaluate | plot | plan | run | bench | doctor``.
+
+Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what was given,
+130 interrupted. Under an MPI launcher every rank comes through here; rank 0 alone speaks, and ends the job if it must.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+import paralift
+from paralift.config import Config, read_data, read_loss, read_network
+from paralift.launch import LaunchError, mpi_environment, mpirun_command, run
+from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.world import find_world
+
+T = TypeVar("T")
+
+MISTAKES = (ValueError, TypeError, OSError, ImportError, LaunchError)
+"""What a wrong argument, configuration, file or installation raises."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        rank = _rank()
+    except RuntimeError as error:  # a launcher without mpi4py; the doctor must still be able to say so
+        if argv[:1] != ["doctor"]:
+            return _complain(str(error))
+        rank = 0
+    try:
+        with _silent(rank > 0):
+            args, rest = _parse(argv)
+    except SystemExit as stop:  # --help, or arguments that rank 0 has complained about
+        return int(stop.code or 0) if rank == 0 else 0
+    try:
+        return args.action(args, rest)
+    except (AgreedError, KeyboardInterrupt, *MISTAKES) as error:
+        if args.debug:
+            raise
+        return _failed(error, rank)
+
+
+def _failed(error: BaseException, rank: int) -> int:
+    """Say in one line what went wrong; return the exit code.
+
+    Where all ranks raise together, the others return 0 and wait in MPI_Finalize until rank 0 has spoken.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return _complain("interrupted", 130) if rank == 0 else 130
+    if not isinstance(error, AgreedError):
+        return _complain(f"rank {rank}: {error}" if rank else str(error))
+    if rank:
+        return 0
+    cause = error.__cause__
+    text = str(error if cause is None else cause)
+    return _complain(text, 1 if isinstance(error, FloatingPointError) else 2)
+
+
+def _complain(text: str, code: int = 2) -> int:
+    print(f"paralift: error: {text}", file=sys.stderr, flush=True)
+    return code
+
+
+def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Train what a configuration describes; print a table at the end."""
+    from paralift.training.plots import plot_run
+
+    if args.resume is not None and args.out is None:
+        raise ValueError("--resume goes on in a run folder: name it with --out RUN")
+    config = _together(lambda: _config(args))
+    network, data, options = _together(config.build)
+    speaks = _rank() == 0
+    out = (args.out or _new_folder(config.name)) if speaks else None
+    result = _fit(network, data, **options, out=out, resume=args.resume, progress=not args.quiet)
+    if speaks:
+        plot_run(out)
+        if not args.quiet:
+            _print_summary(Console(), f"{out}: {result.reason}", result.summary)
+    return 0
+
+
+def _config(args: argparse.Namespace) -> Config:
+    """Return the configuration that was named, that of the run folder to be resumed, or the default one."""
+    stored = Path(args.out or "", "config.toml")
+    if args.config is not None:
+        config = Config.from_file(args.config)
+    elif args.resume is not None and stored.is_file():
+        config = Config.from_file(stored)
+    else:
+        config = Config.default()
+    return config.changed(epochs=args.epochs, seed=args.seed)
+
+
+def _fit(network: Any, data: Any, **options: Any) -> Any:
+    """Call `fit`; on several ranks an argument that it refuses is refused by all of them together."""
+    from paralift.training.fit import fit
+
+    try:
+        return fit(network, data, **options)
+    except (ValueError, TypeError, ImportError) as error:
+        if find_world() is None:
+            raise
+        raise AgreedError(str(error)) from error
+
+
+def _new_folder(name: str) -> Path:
+    """Return the path of a run folder that does not exist yet."""
+    first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, n = first, 1
+    while path.exists():
+        n += 1
+        path = first.with_name(f"{first.name}-{n}")
+    return path
+
+
+def _print_summary(console: Console, title: str, summary: Mapping[str, Any]) -> None:
+    rows = [
+        (key.replace("_", " "), f"{summary[key]:.4f}")
+        for key in ("test_accuracy", "test_error", "test_loss", "train_accuracy", "train_error", "train_loss")
+        if key in summary
+    ]
+    bounds, micro_batches = summary["plan"]["bounds"], summary["plan"]["micro_batches"]
+    blocks = " | ".join(_range(a + 1, b) for a, b in zip(bounds, bounds[1:], strict=False))
+    plan = f"{_count(summary['shards'], 'shard')} x {_count(summary['stages'], 'stage')}, blocks {blocks}"
+    rows += [
+        ("seconds", f"{summary['seconds']:.2f}"),
+        ("samples a second", f"{summary['samples_per_second']:,.0f}"),
+        ("ranks", str(summary["ranks"])),
+        ("plan", f"{plan}, {_count(micro_batches, 'micro-batch', 'micro-batches')}"),
+        ("memory a rank", f"{max(summary['peak_memory_bytes']) / 2**20:.0f} MiB at most"),
+    ]
+    _print_table(console, title, ("", ""), rows)
+
+
+def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Evaluate the newest checkpoint of a run on test samples."""
+    if _rank() > 0:
+        return 0
+    from paralift.training import checkpoint, result
+
+    path = checkpoint.latest(args.run)
+    params, attributes = checkpoint.load_params(path)
+    network = read_network(str(path), "network", str(attributes["network"]))
+    loss = read_loss(str(path), "loss", str(attributes["loss"]))
+    found = result.evaluate(network, params, loss, _run_data(args))
+    record = {"checkpoint": str(path), "epoch": int(attributes["epoch"]), **{f"test_{k}": v for k, v in found.items()}}
+    if args.json:
+        print(json.dumps(record))
+    else:
+        shown = [(k.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for k, v in record.items()]
+        _print_table(Console(), args.run, ("", ""), shown)
+    return 0
+
+
+def _run_data(args: argparse.Namespace) -> Any:
+    """Return the data set named on the command line, or that of the run's configuration."""
+    if args.data is not None:
+        return read_data("--data", "data", args.data).build()
+    stored = Path(args.run) / "config.toml"
+    try:
+        return Config.from_file(stored).data.build()
+    except ValueError as error:
+        raise ValueError(f"{error}; name the data set: --data 'digits'") from error
+
+
+def plot(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Draw a run's curves."""
+    from paralift.training.plots import plot_run
+
+    if _rank() == 0:
+        for path in plot_run(args.run):
+            print(path)
+    return 0
+
+
+def plan(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Print who would own what, and what a step should cost; nothing is trained."""
+    from paralift.parallel import plan as plans
+
+    if _rank() > 0:
+        return 0
+    if args.ranks < 1:
+        raise ValueError(f"--ranks is {args.ranks}, expected at least 1")
+    config = Config.default() if args.config is None else Config.from_file(args.config)
+    batch, itemsize = config.training.batch_size, 8 if config.training.dtype == "float64" else 4
+    if batch is None:
+        batch = config.data.build().train.n_samples
+    fixed = {"stages": config.parallel.stages, "micro_batches": config.parallel.micro_batches, "itemsize": itemsize}
+    chosen = plans.choose(config.network, args.ranks, batch, **fixed)
+    states = len(config.optimizer.state_names)
+    predicted = plans.predict(config.network, chosen, batch, itemsize, states)
+    title = (
+        f"{_count(args.ranks, 'rank')} = {_count(chosen.shards, 'shard')} x {_count(chosen.stages, 'stage')}, batch {batch}, "
+        f"{_count(chosen.micro_batches, 'micro-batch', 'micro-batches')}: {1e3 * predicted.seconds:.3f} ms a step, predicted"
+    )
+    columns = ("rank", "shard", "stage", "blocks", "samples a batch", "computes, ms a step", "memory, MiB")
+    _print_table(Console(), title, columns, _plan_rows(config, chosen, predicted, batch))
+    return 0
+
+
+def _plan_rows(config: Config, chosen: Any, predicted: Any, batch: int) -> list[tuple[str, ...]]:
+    from paralift.data import even_range
+
+    rows = []
+    for rank in range(chosen.shards * chosen.stages):
+        shard, stage = divmod(rank, chosen.stages)
+        first, last = chosen.bounds[stage] + 1, chosen.bounds[stage + 1]
+        names = [config.network.blocks[i - 1].name for i in sorted({first, last})]
+        start, stop = even_range(batch, chosen.shards, shard)
+        milliseconds, mebibytes = 1e3 * predicted.stage_seconds[stage], predicted.memory[stage] / 2**20
+        blocks = f"{_range(first, last)} ({' to '.join(names)})"
+        rows.append((str(rank), str(shard), str(stage), blocks, str(stop - start), f"{milliseconds:.3f}", f"{mebibytes:.2f}"))
+    return rows
+
+
+def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Start ``train`` on several ranks of this machine."""
+    command = [*mpirun_command(args.n), "-m", "paralift", "train", *_train_arguments(args)]
+    return run(command, mpi_environment(os.environ))
+
+
+def _train_arguments(args: argparse.Namespace) -> list[str]:
+    """Return the arguments of ``train`` that were given to ``run``."""
+    given = [] if args.config is None else [args.config]
+    for name in ("out", "resume", "epochs", "seed"):
+        value = getattr(args, name)
+        given += [] if value is None else [f"--{name}={value}"]
+    return given + [f"--{name}" for name in ("quiet", "debug") if getattr(args, name)]
+
+
+def bench(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Hand over to a benchmark with its own arguments."""
+    import importlib
+
+    return int(importlib.import_module(f"paralift.bench.{args.what}").main(list(rest)) or 0)
+
+
+def doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Examine the machine and the installation."""
+    from paralift import doctor as examination
+
+    with contextlib.suppress(RuntimeError):
+        if _rank() > 0:
+            return 0
+    return examination.main()
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the arguments; those that are not known are left to a benchmark, or refused."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.action is not bench:
+        parser.error(f"unknown arguments: {' '.join(rest)}; see paralift {args.command} --help")
+    return args, rest
+
+
+def _parser() -> argparse.ArgumentParser:
+    example = "example:\n  paralift train examples/digits.toml"
+    parser = _new_parser(prog="paralift", description="Train neural networks by lifted Bregman methods.", epilog=example)
+    parser.add_argument("--version", action="version", version=f"paralift {paralift.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(action: Callable[..., int], name: str, text: str, example: str, **options: Any) -> argparse.ArgumentParser:
+        epilog = f"example:\n  paralift {example}"
+        new = commands.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog, **_STYLE, **options
+        )
+        new.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        new.set_defaults(action=action)
+        return new
+
+    options = _train_options()
+    add(train, "train", "train a network", "train examples/digits.toml --epochs 5 --out runs/mine", parents=[options])
+    new = add(launch, "run", "train on several ranks of this machine", "run -n 2 examples/digits.toml", parents=[options])
+    new.add_argument("-n", type=int, required=True, metavar="N", help="number of ranks")
+    new = add(evaluate, "evaluate", "score the newest checkpoint of a run", "evaluate runs/mine --json")
+    new.add_argument("run", metavar="RUN", help="run folder")
+    new.add_argument("--data", metavar="EXPR", help="another data set, as in a configuration: 'digits(seed=1)'")
+    new.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    new = add(plot, "plot", "draw the curves of a run", "plot runs/mine")
+    new.add_argument("run", metavar="RUN", help="run folder")
+    new = add(plan, "plan", "print who would own what; nothing is trained", "plan examples/digits.toml --ranks 4")
+    new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
+    new.add_argument("--ranks", type=int, required=True, metavar="N", help="number of ranks")
+    new = add(bench, "bench", "measure speed", "bench kernels --help")
+    kinds = new.add_subparsers(dest="what", required=True, metavar="kernels|peers")
+    kinds.add_parser("kernels", add_help=False, help="fused kernels against a copy")
+    kinds.add_parser("peers", add_help=False, help="training steps against PyTorch and JAX")
+    add(doctor, "doctor", "examine this machine and installation", "doctor")
+    return parser
+
+
+_STYLE: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+
+
+def _new_parser(**options: Any) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(**options, **_STYLE)
+
+
+def _train_options() -> argparse.ArgumentParser:
+    """Return the arguments that ``train`` and ``run`` share."""
+    parser = _new_parser(add_help=False)
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
+    parser.add_argument("--out", metavar="RUN", help="run folder; without it: runs/NAME-DATE-TIME")
+    parser.add_argument("--resume", metavar="auto|FILE", help="go on from the newest checkpoint in --out, or from a file")
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
+    parser.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
+    return parser
+
+
+def _together(function: Callable[[], T]) -> T:
+    """Call a function on every rank; if it fails on one, all of them raise. Collective."""
+    world = find_world()
+    with Grid(world, 1 if world is None else world.Get_size(), 1) as grid:
+        value, error = None, None
+        try:
+            value = function()
+        except MISTAKES as found:
+            error = found
+        grid.agree(error)
+        return value  # type: ignore[return-value]
+
+
+def _rank() -> int:
+    world = find_world()
+    return 0 if world is None else world.Get_rank()
+
+
+@contextlib.contextmanager
+def _silent(yes: bool) -> Any:
+    """Drop what is printed while the block runs."""
+    with open(os.devnull, "w") as nowhere, contextlib.ExitStack() as stack:
+        if yes:
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        yield
+
+
+def _print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    table = Table(title=escape(title), title_justify="left", show_header=any(columns))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 or not any(columns) else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    console.print(table)
+
+
+def _range(first: int, last: int) -> str:
+    return str(first) if first == last else f"{first}-{last}"
+
+
+def _count(n: int, one: str, many: str | None = None) -> str:
+    return f"{n} {one if n == 1 else many or one + 's'}"

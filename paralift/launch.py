@@ -1,0 +1,120 @@
+"""Starting MPI jobs on this machine: the launcher, the environment that it needs, and a child that leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""Signals that `run` hands on to the launcher, which hands them on to the ranks."""
+GRACE = 5.0
+"""Seconds between a job's end, or a second interrupt, and the end of whatever it left."""
+
+OPEN_MPI = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "OMPI_MCA_pml": "ob1",
+    "OMPI_MCA_osc": "^ucx",
+}
+"""What the Open MPI of the Python package index needs in a container (root, few cores, no UCX); others ignore it."""
+ONE_HOST = {"OMPI_MCA_btl": "self,sm"}
+"""Shared memory only: ranks start ten times faster, but cannot reach another host."""
+HOSTS = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
+"""Variables with the number of hosts of a batch job."""
+
+
+class LaunchError(RuntimeError):
+    """No launcher was found."""
+
+
+def mpi_environment(base: Mapping[str, str]) -> dict[str, str]:
+    """Return `base` with the settings that Open MPI needs here; what `base` sets already stays.
+
+    Parameters
+    ----------
+    base : mapping of str to str
+        Such as ``os.environ``. Inside a batch job of several hosts the transport is left to Open MPI.
+    """
+    hosts = next((base[name] for name in HOSTS if name in base), "1")
+    settings = OPEN_MPI if hosts != "1" else {**OPEN_MPI, **ONE_HOST}
+    return {**settings, **base}
+
+
+def mpirun_command(n: int) -> list[str]:
+    """Return the start of a command that runs Python on `n` ranks: the launcher beside this Python, and ``-m mpi4py``.
+
+    The launcher of the same environment fits its mpi4py; one found on PATH may belong to another MPI and would start `n`
+    runs that do not know each other. Under ``-m mpi4py`` a rank's exception ends the job instead of hanging it.
+
+    Raises
+    ------
+    ValueError
+        If `n` is less than 1.
+    LaunchError
+        If there is no launcher.
+    """
+    if n < 1:
+        raise ValueError(f"{n} ranks were asked for, expected at least 1")
+    launcher = Path(sys.executable).parent / "mpirun"
+    if not launcher.is_file():
+        raise LaunchError(
+            f"no MPI launcher {launcher}; install one: pip install 'paralift[mpi]', or use your cluster's own: "
+            f"mpirun -n {n} {sys.executable} -m mpi4py -m paralift train ..."
+        )
+    return [str(launcher), "-n", str(n), sys.executable, "-m", "mpi4py"]
+
+
+def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a command in a process group of its own until it ends; return its exit code.
+
+    Signals that reach this process are handed on; a second interrupt kills the group. A command that died of signal s
+    gives 128 + s. Nothing of the group survives.
+    """
+    process = subprocess.Popen(list(command), env=dict(environment), start_new_session=True)
+    try:
+        with _forwarding(process):
+            code = process.wait()
+    finally:
+        _end(process)
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _forwarding(process: subprocess.Popen) -> Iterator[None]:
+    """Hand signals on to `process` while the block runs."""
+    interrupts = 0
+
+    def hand_on(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 1:
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.poll() is None:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in FORWARDED}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End what is left of a process group: politely, then not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            continue
