@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import register_jitable
 
-from paralift.kernels.arrays import Array, namespace
+from paralift.kernels import cuda
+from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit
 
 
@@ -110,6 +111,8 @@ def group_soft(matrix: Array, threshold: float, axis: int) -> None:
     """
     if isinstance(matrix, np.ndarray):
         kernel(axis)(matrix, float(threshold))
+    elif family(matrix) == "cupy" and cuda.suits(matrix):
+        cuda_group_soft(matrix, float(threshold), axis)
     else:
         group_soft_formula(matrix, float(threshold), axis)
 
@@ -153,3 +156,60 @@ def _columns(matrix, threshold):
     for i in range(matrix.shape[0]):
         for j in range(matrix.shape[1]):
             matrix[i, j] *= factor[j]
+
+
+GROUP_CUDA = r"""
+template <typename T> __device__ inline T group_factor(T square, T t) {
+  const T norm = sqrt(square);
+  return norm <= t ? T(0) : T(1) - t / norm;  // a NaN fails the comparison and stays
+}
+
+// The threads with one threadIdx.y take a row.
+template <typename T, int V> __global__ void group_rows(T* x, long long rows, long long width, T t) {
+  const long long i = blockIdx.x * (long long)blockDim.y + threadIdx.y;
+  const long long end = i < rows ? width : 0;  // all threads of a block meet in row_sum
+  T* row = x + i * width;
+  T square = T(0);
+  for (long long j = threadIdx.x * V; j < end; j += blockDim.x * V) {
+    const Pack<T, V> p = load<T, V>(row + j, neighbours<V>(j, width));
+    for (int k = 0; k < V; k++) square += p.v[k] * p.v[k];
+  }
+  const T factor = group_factor(row_sum(square), t);
+  for (long long j = threadIdx.x * V; j < end; j += blockDim.x * V) {
+    const int n = neighbours<V>(j, width);
+    Pack<T, V> p = load<T, V>(row + j, n);
+    for (int k = 0; k < V; k++) p.v[k] *= factor;
+    store<T, V>(row + j, p, n);
+  }
+}
+
+// The threads with one threadIdx.x take a column.
+template <typename T> __global__ void group_columns(T* x, long long rows, long long width, T t) {
+  __shared__ T squares[THREADS];
+  const long long j = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+  const long long end = j < width ? rows : 0;
+  T square = T(0);
+  for (long long i = threadIdx.y; i < end; i += blockDim.y) square += x[i * width + j] * x[i * width + j];
+  squares[threadIdx.y * blockDim.x + threadIdx.x] = square;
+  __syncthreads();
+  square = T(0);
+  for (unsigned k = 0; k < blockDim.y; k++) square += squares[k * blockDim.x + threadIdx.x];
+  const T factor = group_factor(square, t);
+  for (long long i = threadIdx.y; i < end; i += blockDim.y) x[i * width + j] *= factor;
+}
+"""
+
+GROUP_SOURCE = cuda.PRELUDE + GROUP_CUDA
+
+
+def cuda_group_soft(matrix: Array, threshold: float, axis: int) -> None:
+    """Start the CUDA kernel of `group_soft`."""
+    rows, width = matrix.shape
+    name, t = cuda.CTYPES[matrix.dtype.name], matrix.dtype.type(threshold)
+    if axis == 1:
+        v = cuda.vector(width, matrix)
+        shape = cuda.row_tiles(rows, width, v)
+        cuda.launch(GROUP_SOURCE, f"group_rows<{name}, {v}>", shape, matrix, rows, width, t)
+    else:
+        shape = cuda.Tiles((-(-width // 32), 1), (32, cuda.THREADS // 32), rows)
+        cuda.launch(GROUP_SOURCE, f"group_columns<{name}>", shape, matrix, rows, width, t)

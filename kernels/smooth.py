@@ -185,10 +185,154 @@ def softsign_phi(z, a, b):  # type: ignore[no-untyped-def]
     return v - log1p(v)
 
 
-TANH = Scalar("tanh", tanh_sigma, tanh_slope, tanh_phi, start=start_at_w)
-SIGMOID = Scalar("sigmoid", sigmoid_sigma, sigmoid_slope, softplus_sigma, start=start_at_zero)
-SOFTPLUS = Scalar("softplus", softplus_sigma, sigmoid_sigma, softplus_phi, start=start_at_w)
-ELU = Scalar("elu", elu_sigma, elu_slope, elu_phi, start=start_at_w)
-ARCTAN = Scalar("arctan", arctan_sigma, arctan_slope, arctan_phi, start=start_at_w)
-ISRU = Scalar("isru", isru_sigma, isru_slope, isru_phi, start=start_at_w)
-SOFTSIGN = Scalar("softsign", softsign_sigma, softsign_slope, softsign_phi, start=start_at_w)
+TANH = Scalar(
+    "tanh",
+    tanh_sigma,
+    tanh_slope,
+    tanh_phi,
+    start=start_at_w,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T sigma(T z) const { return tanh(z); }
+  __device__ T slope(T z) const { const T s = tanh(z); return (T(1) - s) * (T(1) + s); }
+  __device__ T phi(T z) const { const T t = fabs(z); return t + (log1p(exp(T(-2) * t)) - T(0.6931471805599453)); }
+  __device__ T start(T w) const { return w; }
+};
+""",
+)
+
+SIGMOID = Scalar(
+    "sigmoid",
+    sigmoid_sigma,
+    sigmoid_slope,
+    softplus_sigma,
+    start=start_at_zero,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T sigma(T z) const {
+    const T e = exp(-fabs(z)), p = T(1) / (T(1) + e);
+    return z < T(0) ? e * p : p;
+  }
+  __device__ T slope(T z) const { const T e = exp(-fabs(z)), p = T(1) / (T(1) + e); return e * p * p; }
+  __device__ T phi(T z) const { return (z < T(0) ? T(0) : z) + log1p(exp(-fabs(z))); }
+  __device__ T start(T w) const { return fabs(w) < T(1) / T(0) ? T(0) : w; }
+};
+""",
+)
+
+SOFTPLUS = Scalar(
+    "softplus",
+    softplus_sigma,
+    sigmoid_sigma,
+    softplus_phi,
+    start=start_at_w,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T sigma(T z) const { return (z < T(0) ? T(0) : z) + log1p(exp(-fabs(z))); }
+  __device__ T slope(T z) const {
+    const T e = exp(-fabs(z)), p = T(1) / (T(1) + e);
+    return z < T(0) ? e * p : p;
+  }
+  __device__ T phi(T z) const {
+    const T w = log1p(exp(-fabs(z))), w2 = w * w;
+    T p = T(0);
+"""
+    + "".join(f"    p = p * w2 + T({c!r});\n" for c in DILOGARITHM)
+    + r"""    p = w + w2 * (T(0.25) + w * p);
+    return z < T(0) ? p : T(0.5) * z * z + (T(1.6449340668482264) - p);
+  }
+  __device__ T start(T w) const { return w; }
+};
+""",
+)
+
+ELU = Scalar(
+    "elu",
+    elu_sigma,
+    elu_slope,
+    elu_phi,
+    start=start_at_w,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T sigma(T z) const { return z < T(0) ? a * expm1(z) : z; }
+  __device__ T slope(T z) const { return z <= T(0) ? a * exp(z) : T(1); }
+  __device__ T phi(T z) const { return z < T(0) ? a * (expm1(z) - z) : T(0.5) * z * z; }
+  __device__ T start(T w) const { return w; }
+};
+""",
+)
+
+ARCTAN = Scalar(
+    "arctan",
+    arctan_sigma,
+    arctan_slope,
+    arctan_phi,
+    start=start_at_w,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T sigma(T z) const { return T(0.6366197723675814) * atan(z); }
+  __device__ T slope(T z) const {
+    const T v = fabs(z), t = v > T(1) ? T(1) / v : v;
+    return T(0.6366197723675814) * (v > T(1) ? t * t : T(1)) / (T(1) + t * t);
+  }
+  __device__ T phi(T z) const {
+    const T v = fabs(z), t = v > T(1) ? T(1) / v : v;
+    const T logarithm = T(0.5) * log1p(t * t) + (v > T(1) ? log(v) : T(0));
+    return T(0.6366197723675814) * (z * atan(z) - logarithm);
+  }
+  __device__ T start(T w) const { return w; }
+};
+""",
+)
+
+ISRU = Scalar(
+    "isru",
+    isru_sigma,
+    isru_slope,
+    isru_phi,
+    start=start_at_w,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T share(T v, T large, T small, T t) const { return (v > T(1) ? large : small) / sqrt(T(1) + t * t); }
+  __device__ T sigma(T z) const {
+    const T v = fabs(z), t = v > T(1) ? T(1) / v : v, y = share(v, T(1), t, t);
+    return z < T(0) ? -y : y;
+  }
+  __device__ T slope(T z) const {
+    const T v = fabs(z), t = v > T(1) ? T(1) / v : v, s = share(v, t, T(1), t);
+    return s * s * s;
+  }
+  __device__ T phi(T z) const {
+    const T v = fabs(z), t = v > T(1) ? T(1) / v : v;
+    return sqrt(T(1) + t * t) * (v > T(1) ? v : T(1));
+  }
+  __device__ T start(T w) const { return w; }
+};
+""",
+)
+
+SOFTSIGN = Scalar(
+    "softsign",
+    softsign_sigma,
+    softsign_slope,
+    softsign_phi,
+    start=start_at_w,
+    cuda=r"""
+template <typename T> struct Act {
+  T a, b;
+  __device__ T sigma(T z) const {
+    const T v = fabs(z), t = v > T(1) ? T(1) / v : v, y = (v > T(1) ? T(1) : t) / (T(1) + t);
+    return z < T(0) ? -y : y;
+  }
+  __device__ T slope(T z) const { const T s = T(1) / (T(1) + fabs(z)); return s * s; }
+  __device__ T phi(T z) const { const T v = fabs(z); return v - log1p(v); }
+  __device__ T start(T w) const { return w; }
+};
+""",
+)

@@ -27,10 +27,11 @@ from functools import cache
 
 import numpy as np
 
+from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit
 from paralift.kernels.prox import CUDA as PROX_CUDA
-from paralift.kernels.prox import MAPS, NO_PROX, Prox, prox_formula, stamp
+from paralift.kernels.prox import KINDS, MAPS, NO_PROX, Prox, prox_formula, stamp
 
 
 def proximal_formula(p: Array, prox: Prox) -> None:
@@ -76,7 +77,7 @@ def adam_formula(
     decay: float,
     prox: Prox,
 ) -> None:
-    """Do m <- beta1 m + rest1 d; s <- beta2 s + rest2 d^2; p <- prox(p - fade p - step m / (sqrt(s) + eps))."""
+    """Do m <- beta1 m + rest1 d; s <- beta2 s + rest2 d^2; p <- prox(p - fade p - step m / (sqrt s + e))."""
     d = scale * g + decay * p
     m[...] = beta1 * m + rest1 * d
     s[...] = beta2 * s + rest2 * (d * d)
@@ -168,28 +169,26 @@ def kernel(name: str, kind: str) -> Callable[..., bool]:
     return compiled
 
 
-CUDA = PROX_CUDA + r"""
-template <typename T> struct alignas(16) Pack { T v[16 / sizeof(T)]; };
-
-// Calls f on the entries e[0..N-1] of N arrays of length n, and writes all but e[1], the gradient, back. Where
-// all arrays lie equally far from a multiple of 16 bytes, they move in packs of 16 bytes; otherwise, and at both
-// ends, one by one.
+CUDA = r"""
+// Calls f on the entries e[0..N-1] of N arrays of length n, and writes all but e[1], the gradient, back.
+// Where all arrays lie equally far from a multiple of 16 bytes, packs of 16 bytes move; otherwise, and at the
+// ends, single entries do.
 template <typename T, int N, typename F> __device__ inline void walk(T* const (&x)[N], long long n, F f) {
   const long long first = blockIdx.x * (long long)blockDim.x + threadIdx.x;
   const long long stride = gridDim.x * (long long)blockDim.x;
-  const long long width = 16 / sizeof(T);
+  const int V = 16 / sizeof(T);
   const unsigned long long offset = (unsigned long long)x[0] % 16;
   bool alike = true;
   for (int k = 1; k < N; k++) alike = alike && (unsigned long long)x[k] % 16 == offset;
   long long head = alike ? (long long)((16 - offset) % 16 / sizeof(T)) : n;
   if (head > n) head = n;
-  const long long packs = (n - head) / width;
+  const long long packs = (n - head) / V;
   for (long long i = first; i < packs; i += stride) {
-    Pack<T> r[N];
+    Pack<T, V> r[N];
 #pragma unroll
-    for (int k = 0; k < N; k++) r[k] = *(const Pack<T>*)(x[k] + head + i * width);
+    for (int k = 0; k < N; k++) r[k] = load<T, V>(x[k] + head + i * V, V);
 #pragma unroll
-    for (int j = 0; j < 16 / (int)sizeof(T); j++) {
+    for (int j = 0; j < V; j++) {
       T e[N];
 #pragma unroll
       for (int k = 0; k < N; k++) e[k] = r[k].v[j];
@@ -198,10 +197,10 @@ template <typename T, int N, typename F> __device__ inline void walk(T* const (&
       for (int k = 0; k < N; k++) r[k].v[j] = e[k];
     }
 #pragma unroll
-    for (int k = 0; k < N; k++) if (k != 1) *(Pack<T>*)(x[k] + head + i * width) = r[k];
+    for (int k = 0; k < N; k++) if (k != 1) store<T, V>(x[k] + head + i * V, r[k], V);
   }
-  for (long long i = first; i < n - packs * width; i += stride) {
-    const long long at = i < head ? i : i + packs * width;
+  for (long long i = first; i < n - packs * V; i += stride) {
+    const long long at = i < head ? i : i + packs * V;
     T e[N];
 #pragma unroll
     for (int k = 0; k < N; k++) e[k] = x[k][at];
@@ -243,6 +242,19 @@ __global__ void adam(T* p, T* g, T* m, T* s, long long n, T fade, T step, T eps,
   });
 }
 """
+
+
+SOURCE = cuda.PRELUDE + PROX_CUDA + CUDA
+
+
+def cuda_launch(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox) -> None:
+    """Start the CUDA kernel `name` on CuPy arrays, with the coefficients of the formula."""
+    n, T = arrays[0].shape[0], arrays[0].dtype.type
+    blocks = min(-(-n // (cuda.THREADS * 16 // arrays[0].dtype.itemsize)), cuda.BLOCKS)
+    shape = cuda.Tiles((blocks, 1), (cuda.THREADS, 1), 1)
+    instance = f"{name}<{cuda.CTYPES[arrays[0].dtype.name]}, {KINDS.index(prox.kind)}>"
+    numbers = (T(value) for value in (*coefficients, prox.a, prox.b))
+    cuda.launch(SOURCE, instance, shape, *arrays, n, *numbers)
 
 
 def proximal(parameter: Array, prox: Prox) -> None:
@@ -340,7 +352,8 @@ def adam(
 
 
 def _run(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox) -> None:
-    if family(arrays[0]) == "numpy":
+    kind = family(arrays[0])
+    if kind == "numpy":
         try:
             fits = kernel(name, prox.kind)(*arrays, *coefficients, prox.a, prox.b)
         except TypeError as error:
@@ -352,7 +365,10 @@ def _run(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], 
         raise ValueError(_misfit(name, arrays))
     if any(x.dtype != arrays[0].dtype for x in arrays):
         raise TypeError(_misfit(name, arrays))
-    FORMULAS[name](*arrays, *coefficients, prox)
+    if kind == "cupy" and cuda.suits(*arrays):
+        cuda_launch(name, arrays, coefficients, prox)
+    else:
+        FORMULAS[name](*arrays, *coefficients, prox)
 
 
 def _misfit(name: str, arrays: tuple[Array, ...]) -> str:

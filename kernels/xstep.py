@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, namespace
+from paralift.kernels import cuda
+from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
@@ -26,6 +27,8 @@ def xstep(
 ) -> Array | None:
     """Take one Euclidean x-step in place, write r = sigma(z) - x, return B(x, z) of each row if `value`."""
     if not isinstance(z, np.ndarray):
+        if family(z) == "cupy" and cuda.suits(x, z, g, r):
+            return cuda_launch(act, "xstep", (x, z, g, r), tau, value)
         return formula(act, x, z, g, tau, r, value)
     penalty = np.empty(z.shape[0], z.dtype) if value else None
     kernel = numba_newton if act.scalar.prox is None else numba_prox
@@ -38,6 +41,8 @@ def xstep_dual(
 ) -> Array | None:
     """Take one dual x-step of `p` and x = sigma(p) in place; r and return as in `xstep`."""
     if not isinstance(z, np.ndarray):
+        if family(z) == "cupy" and cuda.suits(p, x, z, g, r):
+            return cuda_launch(act, "xstep_dual", (p, x, z, g, r), omega, value)
         return formula_dual(act, p, x, z, g, omega, r, value)
     penalty = np.empty(z.shape[0], z.dtype) if value else None
     numba_dual(act.scalar)(p, x, z, g, omega, r, penalty, act.a, act.b)
@@ -178,3 +183,115 @@ def numba_dual(scalar: Scalar) -> Any:
                 penalty[i] = total
 
     return jit(kernel, scalar.name, scalar.stamp)
+
+
+CUDA_EUCLIDEAN = r"""
+template <typename T, int V, typename A>
+__global__ void xstep(T* x, const T* z, const T* g, T* r, T* penalty, long long rows, long long width, double tau,
+                      double a, double b) {
+  const A act = {T(a), T(b)};
+  const T scale = T(1 / (1 + tau)), lam = T(tau / (1 + tau));
+  const long long i = blockIdx.x * (long long)blockDim.y + threadIdx.y;
+  T total = T(0);
+  if (i < rows)
+    for (long long j = threadIdx.x * V; j < width; j += blockDim.x * V) {
+      const long long at = i * width + j;
+      const int n = neighbours<V>(j, width);
+      const Pack<T, V> pz = load<T, V>(z + at, n), pg = load<T, V>(g + at, n);
+      Pack<T, V> px = load<T, V>(x + at, n), pr = {};
+      for (int k = 0; k < n; k++) {
+        const T w = (px.v[k] + T(tau) * (pz.v[k] - pg.v[k])) * scale;
+        total += euclidean(act, w, lam, pz.v[k], px.v[k], pr.v[k]);
+      }
+      store<T, V>(x + at, px, n);
+      store<T, V>(r + at, pr, n);
+    }
+  if (!penalty) return;
+  total = row_sum(total);
+  if (i < rows && !threadIdx.x) penalty[i] = total;
+}
+"""
+
+CUDA_PROX = r"""
+// x = prox(w), r = sigma(z) - x; returns B(x, z)
+template <typename T, typename A> __device__ inline T euclidean(const A& act, T w, T lam, T z, T& x, T& r) {
+  x = act.prox(w, lam);
+  const T s = act.sigma(z);
+  r = s - x;
+  return (T(0.5) * r + (z - s)) * r + (act.psi(x) - act.psi(s));
+}
+"""
+
+CUDA_NEWTON = (
+    f"const int NEWTON_STEPS = {NEWTON_STEPS};\n"
+    + r"""
+__device__ inline float rounding(float) { return 1.1920929e-7f; }
+__device__ inline double rounding(double) { return 2.220446049250313e-16; }
+
+// x = sigma(p) with (1 - lam) sigma(p) + lam p = w, r = sigma(z) - x; returns B(x, z)
+template <typename T, typename A> __device__ inline T euclidean(const A& act, T w, T lam, T z, T& x, T& r) {
+  const T tolerance = T(4) * rounding(w);
+  T p = act.start(w);
+  for (int k = 0; k < NEWTON_STEPS; k++) {
+    const T s = act.sigma(p);
+    const T defect = (T(1) - lam) * s + lam * p - w;
+    const T step = defect / ((T(1) - lam) * act.slope(p) + lam);
+    if (step == step) p -= step;  // infinite w: p = w is the solution
+    if (!(fabs(defect) > tolerance * (fabs(w) + fabs(s)))) break;
+  }
+  x = act.sigma(p);
+  r = act.sigma(z) - x;
+  return (p - z) * x - (act.phi(p) - act.phi(z));
+}
+"""
+)
+
+CUDA_DUAL = r"""
+template <typename T, int V, typename A>
+__global__ void xstep_dual(T* p, T* x, const T* z, const T* g, T* r, T* penalty, long long rows, long long width,
+                           double omega, double a, double b) {
+  const A act = {T(a), T(b)};
+  const T keep = T(1 - omega);
+  const long long i = blockIdx.x * (long long)blockDim.y + threadIdx.y;
+  T total = T(0);
+  if (i < rows)
+    for (long long j = threadIdx.x * V; j < width; j += blockDim.x * V) {
+      const long long at = i * width + j;
+      const int n = neighbours<V>(j, width);
+      const Pack<T, V> pz = load<T, V>(z + at, n), pg = load<T, V>(g + at, n);
+      Pack<T, V> pp = load<T, V>(p + at, n), px = {}, pr = {};
+      for (int k = 0; k < n; k++) {
+        const T q = keep * pp.v[k] + T(omega) * (pz.v[k] - pg.v[k]);
+        pp.v[k] = q;
+        px.v[k] = act.sigma(q);
+        pr.v[k] = act.sigma(pz.v[k]) - px.v[k];
+        if (penalty) total += (q - pz.v[k]) * px.v[k] - (act.phi(q) - act.phi(pz.v[k]));
+      }
+      store<T, V>(p + at, pp, n);
+      store<T, V>(x + at, px, n);
+      store<T, V>(r + at, pr, n);
+    }
+  if (!penalty) return;
+  total = row_sum(total);
+  if (i < rows && !threadIdx.x) penalty[i] = total;
+}
+"""
+
+
+def cuda_launch(act: Elementwise, kind: str, matrices: tuple[Array, ...], step: float, value: bool) -> Array:
+    """Start the CUDA kernel `kind` on its matrices, with step tau or omega."""
+    rows, width = matrices[0].shape
+    v, T = cuda.vector(width, *matrices), cuda.CTYPES[matrices[0].dtype.name]
+    penalty = empty((rows,), matrices[0]) if value else None
+    name = f"{kind}<{T}, {v}, Act<{T}>>"
+    shape = cuda.row_tiles(rows, width, v)
+    sizes = (rows, width)
+    cuda.launch(cuda_source(act.scalar), name, shape, *matrices, penalty, *sizes, step, act.a, act.b)
+    return penalty
+
+
+@cache
+def cuda_source(scalar: Scalar) -> str:
+    """Return the text of the CUDA kernels for an activation."""
+    solve = CUDA_NEWTON if scalar.prox is None else CUDA_PROX
+    return cuda.PRELUDE + scalar.cuda + solve + CUDA_EUCLIDEAN + CUDA_DUAL

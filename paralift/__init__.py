@@ -6,6 +6,7 @@ from paralift.lifted.activations import (
     ISRU,
     Arctan,
     Ball,
+    BatchNorm,
     GroupSoftThreshold,
     Hardtanh,
     Identity,
@@ -22,6 +23,7 @@ from paralift.lifted.activations import (
     Tanh,
 )
 from paralift.lifted.gradient import value_and_grad
+from paralift.lifted.infer import Clamped, Free, Inferred, Nudged, infer
 from paralift.lifted.layers import Graph, Parallel, Residual, Sequential
 from paralift.lifted.maps import Add, Concatenate, Diagonal, Flatten, Linear, Reshape
 from paralift.parallel.plan import Plan

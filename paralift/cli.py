@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rich.box import ROUNDED
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -84,7 +85,7 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _together(lambda: _config(args))
     network, data, options = _together(config.build)
     speaks = _rank() == 0
-    out = (args.out or _new_folder(config.name)) if speaks else None
+    out = _together(lambda: _run_folder(args, config.name) if speaks else None)
     result = _fit(network, data, **options, out=out, resume=args.resume, progress=not args.quiet)
     if speaks:
         plot_run(out)
@@ -117,8 +118,12 @@ def _fit(network: Any, data: Any, **options: Any) -> Any:
         raise AgreedError(str(error)) from error
 
 
-def _new_folder(name: str) -> Path:
-    """Return the path of a run folder that does not exist yet."""
+def _run_folder(args: argparse.Namespace, name: str) -> Path:
+    """Return the run folder that was named, or one that does not exist yet."""
+    if args.out is not None:
+        if args.resume is None and any(Path(args.out, "checkpoints").glob("*.h5")):
+            raise ValueError(f"{args.out} holds a run already: go on with it by --resume auto, or name another --out")
+        return Path(args.out)
     first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, n = first, 1
     while path.exists():
@@ -207,8 +212,9 @@ def plan(args: argparse.Namespace, rest: Sequence[str]) -> int:
         f"{_count(args.ranks, 'rank')} = {_count(chosen.shards, 'shard')} x {_count(chosen.stages, 'stage')}, batch {batch}, "
         f"{_count(chosen.micro_batches, 'micro-batch', 'micro-batches')}: {1e3 * predicted.seconds:.3f} ms a step, predicted"
     )
-    columns = ("rank", "shard", "stage", "blocks", "samples a batch", "computes, ms a step", "memory, MiB")
+    columns = ("rank", "shard", "stage", "blocks", "samples", "ms", "MiB")
     _print_table(Console(), title, columns, _plan_rows(config, chosen, predicted, batch))
+    print("samples: of a batch; ms: of computation in a step; MiB: parameters, optimiser states and lifted variables")
     return 0
 
 
@@ -219,16 +225,17 @@ def _plan_rows(config: Config, chosen: Any, predicted: Any, batch: int) -> list[
     for rank in range(chosen.shards * chosen.stages):
         shard, stage = divmod(rank, chosen.stages)
         first, last = chosen.bounds[stage] + 1, chosen.bounds[stage + 1]
-        names = [config.network.blocks[i - 1].name for i in sorted({first, last})]
+        names = " to ".join(config.network.blocks[i - 1].name for i in sorted({first, last}))
         start, stop = even_range(batch, chosen.shards, shard)
         milliseconds, mebibytes = 1e3 * predicted.stage_seconds[stage], predicted.memory[stage] / 2**20
-        blocks = f"{_range(first, last)} ({' to '.join(names)})"
-        rows.append((str(rank), str(shard), str(stage), blocks, str(stop - start), f"{milliseconds:.3f}", f"{mebibytes:.2f}"))
+        numbers = (str(stop - start), f"{milliseconds:.3f}", f"{mebibytes:.2f}")
+        rows.append((str(rank), str(shard), str(stage), f"{_range(first, last)}: {names}", *numbers))
     return rows
 
 
 def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Start ``train`` on several ranks of this machine."""
+    """Start ``train`` on several ranks of this machine, after a look at the configuration."""
+    _config(args)
     command = [*mpirun_command(args.n), "-m", "paralift", "train", *_train_arguments(args)]
     return run(command, mpi_environment(os.environ))
 
@@ -352,7 +359,8 @@ def _silent(yes: bool) -> Any:
 
 
 def _print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=escape(title), title_justify="left", show_header=any(columns))
+    console.print(escape(title), highlight=False, soft_wrap=True)
+    table = Table(show_header=any(columns), box=ROUNDED)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 or not any(columns) else "right", overflow="fold")
     for row in rows:

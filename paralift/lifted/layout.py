@@ -30,23 +30,29 @@ class Segment:
 
 
 class Layout:
-    """The segments of the parameters of `blocks`, in order, and the flat array's `size`."""
+    """The segments of the parameters of `blocks`, in order; behind them (from `trained` to `size`) running statistics."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
-        self.segments: list[Segment] = []
-        position = 0
-        for block in blocks:
-            for name, shape in block.map.parameters().items():
-                stop = position + int(np.prod(shape))
-                self.segments.append(Segment(block.name, name, position, stop, shape))
-                position = -(-stop // ALIGNMENT) * ALIGNMENT
-        self.size = position
-        self.n_parameters = sum(s.stop - s.start for s in self.segments)
+        self.trained = 0
+        self.segments = self._lay([(b.name, n, s) for b in blocks for n, s in b.trained().items()])
+        self.trained = self._end(self.segments)
+        self.tracked = self._lay([(b.name, n, s) for b in blocks for n, s in b.tracked().items()])
+        self.size = max(self.trained, self._end(self.tracked))
+
+    def _lay(self, parameters: Sequence[tuple[str, str, tuple[int, ...]]]) -> list[Segment]:
+        position, segments = self.trained, []
+        for block, name, shape in parameters:
+            segments.append(Segment(block, name, position, position + int(np.prod(shape)), shape))
+            position = self._end(segments)
+        return segments
+
+    def _end(self, segments: Sequence[Segment]) -> int:
+        return -(-segments[-1].stop // ALIGNMENT) * ALIGNMENT if segments else 0
 
     def views(self, flat: Array) -> dict[str, dict[str, Array]]:
         """Return the parameters as views of `flat`, a mapping of block names to mappings of arrays."""
         result: dict[str, dict[str, Array]] = {}
-        for s in self.segments:
+        for s in [*self.segments, *self.tracked]:
             view = namespace(flat).reshape(flat[s.start : s.stop], s.shape)
             result.setdefault(s.block, {})[s.name] = view
         return result

@@ -48,10 +48,18 @@ class Block:
     shape: Shape
     parent_shapes: tuple[Shape, ...]
 
+    def trained(self) -> dict[str, Shape]:
+        """Return the names and shapes of the map's parameters."""
+        return self.map.parameters()
+
+    def tracked(self) -> dict[str, Shape]:
+        """Return the names and shapes of the activation's running statistics, which no optimiser moves."""
+        return {name: a.shape for name, a in self.activation.statistics(self.shape[-1]).items()}
+
     def init(self, seed: int, dtype: np.dtype) -> dict[str, np.ndarray]:
         """Return initial parameters; they depend on the seed and the block alone, not on who owns what."""
         rng = np.random.default_rng(np.random.SeedSequence([seed, self.index]))
-        arrays = self.map.init(rng, getattr(self.activation, "init_gain", 1.0))
+        arrays = self.map.init(rng, self.activation.init_gain) | self.activation.statistics(self.shape[-1])
         return {name: array.astype(dtype) for name, array in arrays.items()}
 
     def flops(self) -> float:
@@ -104,7 +112,7 @@ class Network:
     @cached_property
     def n_parameters(self) -> int:
         """Number of trained numbers."""
-        return sum(int(np.prod(s)) for b in self.blocks for s in b.map.parameters().values())
+        return sum(int(np.prod(s)) for b in self.blocks for s in b.trained().values())
 
     def live(self, cut: int) -> tuple[int, ...]:
         """Return the variables that blocks above `cut` read from below: what crosses a cut after block `cut`."""
@@ -120,7 +128,7 @@ class Network:
         dtype : float32 or float64
             Type of the arrays.
         """
-        return {b.name: b.init(seed, float_type(dtype)) for b in self.blocks if b.map.parameters()}
+        return {b.name: b.init(seed, float_type(dtype)) for b in self.blocks if b.trained() or b.tracked()}
 
     def apply(self, params: Params, x: Array) -> Array:
         """Return the output for the samples `x`, shape (n, *input_shape) -> (n, *output_shape)."""
@@ -137,7 +145,11 @@ class Network:
             theta = params.get(b.name, {})
             b.map.apply(theta, [values[p] for p in b.parents], z)
             flat = xp.reshape(z, (-1, b.shape[-1]))
-            b.activation.activate(flat, theta[b.map.offset] if b.map.offset else None, flat)
+            offset = theta[b.map.offset] if b.map.offset else None
+            if b.tracked():
+                b.activation.evaluate(flat, offset, flat, theta)
+            else:
+                b.activation.activate(flat, offset, flat)
             values.append(z)
         return values
 
@@ -163,7 +175,7 @@ def check_input(network: Network, x: Array) -> None:
 
 def check_params(network: Network, params: Params) -> None:
     """Raise ValueError unless `params` has the blocks, names and shapes that the network declares."""
-    expected = {b.name: b.map.parameters() for b in network.blocks if b.map.parameters()}
+    expected = {b.name: found for b in network.blocks if (found := b.trained() | b.tracked())}
     if set(params) != set(expected):
         missing, extra = sorted(set(expected) - set(params)), sorted(set(params) - set(expected))
         raise ValueError(f"params: blocks missing {missing}, unknown {extra}; expected {list(expected)}")

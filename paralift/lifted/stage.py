@@ -72,9 +72,14 @@ class Stage:
                 value = params[name][key]
                 view[...] = from_host(value, self.like) if isinstance(value, np.ndarray) else value
 
-    def state(self, capacity: int, theta: Params | None = None) -> State:
-        """Return buffers for the lifted variables of at most `capacity` samples, for sweeps."""
-        return State(self, capacity, self.params if theta is None else theta)
+    def state(self, capacity: int, theta: Params | None = None, training: bool = True) -> State:
+        """Return buffers for the lifted variables of at most `capacity` samples, for sweeps or, if not `training`, evaluation."""
+        return State(self, capacity, self.params if theta is None else theta, training)
+
+    @property
+    def tracks(self) -> bool:
+        """Whether a block has running statistics, so that evaluation differs from training."""
+        return bool(self.layout.tracked)
 
 
 class State:
@@ -84,8 +89,9 @@ class State:
     activation and on the sum that alone reads it.
     """
 
-    def __init__(self, stage: Stage, capacity: int, theta: Params) -> None:
+    def __init__(self, stage: Stage, capacity: int, theta: Params, training: bool = True) -> None:
         self.stage = stage
+        self.training = training
         self.capacity = capacity
         self.theta = theta
         shapes = stage.network.shapes
@@ -196,7 +202,7 @@ class Window:
 class Step:
     """One block on one window: its arrays, and two-dimensional views of them for the activation."""
 
-    __slots__ = ("activation", "block", "g", "g2", "gradients", "offset", "offset_gradient", "pulls", "theta", "x",
+    __slots__ = ("activation", "block", "forward", "g", "g2", "gradients", "offset", "offset_gradient", "pulls", "theta", "x",
                  "x2", "xs", "z", "z2")  # fmt: skip
 
     def __init__(self, window: Window, block: Block) -> None:
@@ -212,11 +218,22 @@ class Step:
         self.offset = self.theta[name] if name else None
         self.offset_gradient = self.gradients[name] if name else None
         self.pulls: tuple[Callable[[], None], ...] = ()
+        self.forward = self._plain
+        if block.tracked():
+            self.forward = self._tracking if window.state.training else self._evaluating
 
-    def forward(self) -> None:
+    def _plain(self) -> None:
         """Compute z and x = sigma(z) from the parents."""
         self.block.map.apply(self.theta, self.xs, self.z)
         self.activation.activate(self.z2, self.offset, self.x2)
+
+    def _tracking(self) -> None:
+        self._plain()
+        self.activation.track(self.z2, self.theta)
+
+    def _evaluating(self) -> None:
+        self.block.map.apply(self.theta, self.xs, self.z)
+        self.activation.evaluate(self.z2, self.offset, self.x2, self.theta)
 
     def gradient(self) -> None:
         """Write what the residual pulls on the parameters (the offset excepted)."""

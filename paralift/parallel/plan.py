@@ -134,7 +134,7 @@ def predict(network: Network, plan: Plan, batch_size: int, itemsize: int = 4, st
     for s in range(plan.stages):
         blocks = network.blocks[plan.bounds[s] : plan.bounds[s + 1]]
         stage_seconds.append(float(costs[plan.bounds[s] : plan.bounds[s + 1]].sum()) * rows / FLOP_RATE)
-        own = sum(int(np.prod(shape)) for b in blocks for shape in b.map.parameters().values())
+        own = sum(int(np.prod(shape)) for b in blocks for shape in b.trained().values())
         live = network.live(plan.bounds[s + 1]) if s + 1 < plan.stages else ()
         width = sum(float(np.prod(network.shapes[v])) for v in live)
         exchange = max(exchange, 2 * (len(live) * plan.micro_batches * LATENCY + width * rows * itemsize / BANDWIDTH))

@@ -17,7 +17,7 @@ class GradientSum:
     def __init__(self, grid: Grid, stage: Stage) -> None:
         self.group = grid.group if grid.shards > 1 else None
         self.stage = stage
-        self._stop = stage.layout.size
+        self._stop = stage.layout.trained
         self._requests: list[Any] = []
 
     def ready(self, block: str) -> None:
@@ -37,7 +37,7 @@ class GradientSum:
         for request in self._requests:
             request.Wait()
         self._requests.clear()
-        self._stop = self.stage.layout.size
+        self._stop = self.stage.layout.trained
 
     def _start(self, start: int) -> None:
         from mpi4py import MPI

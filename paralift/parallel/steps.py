@@ -84,14 +84,16 @@ class OptimizerStep:
         self.rule = rule
         self.total_steps = total_steps
         self.arrays: dict[str, Array] = rule.init(stage.flat)
+        trained = slice(0, stage.layout.trained)
+        self.theta, self.gradient = stage.flat[trained], stage.gradient[trained]
+        self.states = {name: a[trained] for name, a in self.arrays.items()}
         self.segments = [(s.start, s.stop, s.shape) for s in stage.layout.segments]
 
     def __call__(self, step: int, scale: float) -> None:
         """Move the parameters by the gradient times `scale`; `step` counts from 0."""
-        if self.stage.layout.size:
-            stage = self.stage
+        if self.stage.layout.trained:
             self.rule.step(
-                stage.flat, stage.gradient, self.arrays, self.segments, step + 1, self.total_steps, scale
+                self.theta, self.gradient, self.states, self.segments, step + 1, self.total_steps, scale
             )
 
 

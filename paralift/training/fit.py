@@ -208,7 +208,6 @@ class _Run:
             if (t + 1) % WATCH == 0 and t + 1 < n_batches:
                 self.look(float(total), epoch, t)
                 bar.advance(WATCH)
-        energy = worker.energy(batch)
         loss = self.look(float(total), epoch, n_batches - 1) / sampler.n_samples
         seconds = time.perf_counter() - began
         self.train_seconds += seconds
@@ -218,7 +217,7 @@ class _Run:
             "step": (epoch + 1) * n_batches,
             "seconds": round(time.perf_counter() - self.start, 6),
             "loss": loss,
-            "energy": loss if energy is None else energy,
+            "energy": worker.energy(batch, loss),
             "samples_per_second": sampler.n_samples / seconds,
         }
         return {**record, **self.measure()}

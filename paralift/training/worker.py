@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from paralift.data import Dataset, Sampler, Source, even_range, load_inputs, load_targets
-from paralift.kernels.arrays import Array, from_host, namespace
+from paralift.kernels.arrays import Array, from_host, namespace, to_host
 from paralift.lifted.gradient import check_labels
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.losses import Loss
@@ -65,10 +65,10 @@ class Worker:
         if isinstance(method.inference, ProximalGradient):
             start, stop = sampler.local_range
             self.step = LiftedStep(*parts, total, stop - start)
-            self.forward = self.stage.state(self.capacity)
+            self.forward = self.stage.state(self.capacity, training=False)
         else:
             self.step = SweepStep(*parts, total)
-            self.forward = self.step.state
+            self.forward = self.stage.state(self.capacity, training=False) if self.stage.tracks else self.step.state
         self._targets = None if self.train.y is None else targets_like(self.train, self.capacity)
 
     def _load(self, data: Dataset) -> tuple[Shard, Shard | None]:
@@ -117,6 +117,7 @@ class Worker:
 
     def evaluate(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Return the summed scores on (at most `TRAIN_SAMPLES` of) the training set and on the test set; collective."""
+        self.average_statistics()
         start, stop = self.sampler.local_range
         some = min(stop - start, -(-TRAIN_SAMPLES // self.grid.shards))
         train = self.sums(self.train, 0, some)
@@ -127,15 +128,31 @@ class Worker:
         both = self.grid.sum(np.concatenate([train, test]))
         return both[:3], both[3:]
 
+    def average_statistics(self) -> None:
+        """Average the running statistics over the shards; collective over the stage's shards."""
+        if self.stage.tracks and self.grid.shards > 1:
+            part = self.stage.flat[self.stage.layout.trained :]
+            total = self.grid.sum_shards(to_host(part).astype(np.float64)) / self.grid.shards
+            part[...] = from_host(total.astype(self.stage.like.dtype), self.stage.like)
+
     def finite(self) -> float:
         """Return 0, or NaN if a parameter is not finite."""
         flat = self.stage.flat
         return 0.0 * float(namespace(flat).sum(flat)) if self.stage.layout.size else 0.0
 
-    def energy(self, batch: Batch) -> float | None:
-        """Return E on the last batch, summed over ranks, or None where E is the loss; collective."""
+    def energy(self, batch: Batch, loss: float) -> float:
+        """Return E: the penalties on the last batch (the epoch's mean loss after sweeps) and the regulariser; collective."""
         own = self.step.energy(batch)
-        return None if own is None else float(self.grid.sum(np.array([own]))[0])
+        regularizer = self._regularizer() if self.grid.shard == 0 else 0.0
+        total = float(self.grid.sum(np.array([regularizer + (own or 0.0)]))[0])
+        return total if own is not None else total + loss
+
+    def _regularizer(self) -> float:
+        regularizer = getattr(self.optimizer.rule, "regularizer", None)
+        if regularizer is None:
+            return 0.0
+        acts = [s for s in self.stage.layout.segments if regularizer.on == "all" or len(s.shape) > 1]
+        return sum(float(regularizer.value(self.stage.params[s.block][s.name])) for s in acts)
 
     def save(self, path: Path | None, attributes: Mapping[str, Any]) -> None:
         """Write a checkpoint (the path counts on rank 0 only); collective."""
@@ -201,7 +218,7 @@ class Worker:
         collect_flats(self.grid, self.network, self.plan, self.stage, {"params": self.stage.flat}, take)
         dtype = np.dtype(str(self.stage.like.dtype).rsplit(".", 1)[-1])
         for block in self.network.blocks:
-            for key, shape in block.map.parameters().items():
+            for key, shape in (block.trained() | block.tracked()).items():
                 own = found.setdefault(block.name, {})
                 own.setdefault(key, np.empty(shape, dtype))
                 self.grid.broadcast(own[key])

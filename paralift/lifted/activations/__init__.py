@@ -1,6 +1,7 @@
 """Every activation: a proximal map with its potential and its penalty."""
 
 from paralift.lifted.activations.base import Activation, NotMonotoneError
+from paralift.lifted.activations.batchnorm import BatchNorm, BatchNormalise
 from paralift.lifted.activations.elementwise import Elementwise
 from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
 from paralift.lifted.activations.piecewise import Hardtanh, Identity, LeakyReLU, ReLU, SoftThreshold
@@ -12,6 +13,8 @@ __all__ = [
     "Activation",
     "Arctan",
     "Ball",
+    "BatchNorm",
+    "BatchNormalise",
     "ELU",
     "Elementwise",
     "GroupSoftThreshold",

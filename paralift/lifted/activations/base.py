@@ -10,7 +10,7 @@ Sources: Wang & Benning, JMLR 24(232), 2023, section 2; Combettes & Pesquet, 202
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from paralift.kernels.arrays import Array, namespace
 
@@ -32,8 +32,14 @@ class Activation:
     proximal: ClassVar[bool] = True
     """Whether sigma is the gradient of a convex phi (GELU and SiLU are not)."""
     is_identity: ClassVar[bool] = False
+    init_gain: ClassVar[float] = 1.0
+    """Factor on the variance 1 / fan-in of initial weights before this activation; 2 for those that halve the variance."""
     couples_batch: ClassVar[bool] = False
     """Whether a sample's output depends on the other samples of its micro-batch."""
+
+    def statistics(self, width: int) -> dict[str, Any]:
+        """Return running statistics, arrays of shape (width,), that training tracks and evaluation uses; most have none."""
+        return {}
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError if a sample of `shape` cannot be activated; the shape itself never changes."""

@@ -119,6 +119,8 @@ class LiftedWindow:
     def start(self, b: Block) -> None:
         """Set the variable of block `b` to what a forward pass gives."""
         self.project(b)
+        if b.tracked():
+            b.activation.track(matrix(self.z[b.index]), self.stage.params[b.name])
         self.x[b.index][...] = self.r[b.index]
         self.p[b.index][...] = self.z[b.index]
         self.finish(b)

@@ -1,0 +1,144 @@
+"""Batch normalisation as an activation: layer normalisation of the columns, so the same convex potential, transposed.
+
+A sample's output depends on the other samples of its micro-batch. Running means of the statistics are kept for evaluation;
+over data shards every shard normalises its own micro-batches, and the running means are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from paralift.kernels import columns
+from paralift.kernels.arrays import Array, family, namespace
+from paralift.lifted.activations.base import Activation, add_column_sum
+from paralift.lifted.activations.norms import Normalise
+from paralift.lifted.maps.affine import Diagonal
+
+
+@dataclass(frozen=True)
+class BatchNormalise(Activation):
+    """x = (z - mean) / sqrt(variance + eps) for each feature, statistics over the rows of the micro-batch.
+
+    Parameters
+    ----------
+    eps : float
+        Greater than zero.
+    momentum : float
+        Weight of the newest micro-batch in the running statistics.
+    """
+
+    eps: float = 1e-5
+    momentum: float = 0.1
+    couples_batch: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.eps > 0 or not 0 < self.momentum <= 1:
+            raise ValueError(f"{self!r}: expected eps greater than 0 and a momentum in (0, 1]")
+
+    @property
+    def lipschitz(self) -> float:  # type: ignore[override]
+        """Lipschitz constant of sigma."""
+        return float(self.eps**-0.5)
+
+    def _columns(self) -> Normalise:
+        return Normalise(centre=True, eps=self.eps)
+
+    def statistics(self, width: int) -> dict[str, np.ndarray]:
+        """Return the running statistics before training."""
+        return {"mean": np.zeros(width), "variance": np.ones(width)}
+
+    def sigma(self, z: Array) -> Array:
+        """Return the normalised columns."""
+        return self._columns().sigma(z.T).T
+
+    def phi(self, z: Array) -> Array:
+        """Return each row's equal share of n sum_j sqrt(variance_j + eps)."""
+        return self._shared(self._columns().phi(z.T), z)
+
+    def psi(self, x: Array) -> Array:
+        """Return each row's equal share of the columns' Psi."""
+        return self._shared(self._columns().psi(x.T), x)
+
+    def _shared(self, values: Array, z: Array) -> Array:
+        return namespace(z).sum(values) / z.shape[0] + 0.0 * z[:, 0]
+
+    def derivative(self, z: Array, g: Array) -> Array:
+        """Return the derivative at z along g."""
+        return self._columns().derivative(z.T, g.T).T
+
+    def prox(self, w: Array, lam: float) -> Array:
+        """Return prox_{lam Psi}(w), column by column."""
+        return self._columns().prox(w.T, lam).T
+
+    def activate(self, z: Array, offset: Array | None, x: Array) -> None:
+        """Add `offset` to `z` and write the normalised columns into `x`."""
+        if family(z) != "numpy" or z.shape[0] == 0:
+            return super().activate(z, offset, x)
+        if offset is not None:
+            np.add(z, offset, out=z)
+        mean, variance = np.empty(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
+        columns.moments(z, z, z.dtype.type(0), mean, variance)
+        columns.normalise(z, mean, variance, z.dtype.type(self.eps), x)
+
+    def track(self, z: Array, running: Mapping[str, Array]) -> None:
+        """Move the running statistics towards those of the pre-activation `z`; the variance is the unbiased one."""
+        n = z.shape[0]
+        if n == 0:
+            return
+        xp, m = namespace(z), self.momentum
+        mean = xp.mean(z, axis=0)
+        variance = xp.sum((z - mean) ** 2, axis=0) / max(n - 1, 1)
+        running["mean"][...] = (1 - m) * running["mean"] + m * mean
+        running["variance"][...] = (1 - m) * running["variance"] + m * variance
+
+    def evaluate(self, z: Array, offset: Array | None, x: Array, running: Mapping[str, Array]) -> None:
+        """Add `offset` to `z` and write into `x` its columns normalised by the running statistics."""
+        if offset is not None:
+            z += offset
+        x[...] = (z - running["mean"]) / namespace(z).sqrt(running["variance"] + self.eps)
+
+    def difference(
+        self,
+        z: Array,
+        g: Array,
+        up: float = 0.5,
+        down: float = 0.5,
+        relative: float = 0.0,
+        column_sum: Array | None = None,
+        accumulate: bool = False,
+    ) -> None:
+        """Overwrite the pull by the residual; a relative nudge takes one scale for all rows, which are coupled."""
+        s = self._scale(z, g, relative)
+        if family(z) != "numpy" or z.shape[0] == 0:
+            g[...] = (self.sigma(z + (up * s) * g) - self.sigma(z - (down * s) * g)) / s if z.shape[0] else g
+            add_column_sum(g, column_sum, accumulate)
+            return
+        if column_sum is not None and not accumulate:
+            column_sum.fill(0)
+        real = z.dtype.type
+        sums = np.empty(0, z.dtype) if column_sum is None else column_sum
+        columns.normalise_difference(z, g, real(up), real(down), real(s), real(self.eps), sums)
+
+    def _scale(self, z: Array, g: Array, relative: float) -> float:
+        xp = namespace(z)
+        if relative <= 0.0 or z.shape[0] == 0:
+            return 1.0
+        z2, g2 = float(xp.mean(z * z)), float(xp.mean(g * g))
+        return relative * ((z2 or 1.0) / (g2 or 1.0)) ** 0.5
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalisation of `width` features, with a learned gain and shift."""
+
+    width: int
+    eps: float = 1e-5
+    momentum: float = 0.1
+
+    def expand(self) -> list[Activation | Diagonal]:
+        """Return the activation and the diagonal map that follows it."""
+        return [BatchNormalise(self.eps, self.momentum), Diagonal(self.width)]
