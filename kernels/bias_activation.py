@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family
 from paralift.kernels.jit import jit
@@ -17,7 +16,7 @@ def bias_activation(act: Elementwise, z: Array, offset: Array | None, x: Array) 
     """Add `offset` (width,) to `z` (rows, width) in place and write sigma(z) into `x`, which may be `z`."""
     if isinstance(z, np.ndarray):
         numba_kernel(act.scalar)(z, offset, None if x is z else x, act.a, act.b)
-    elif family(z) == "cupy" and cuda.suits(z, x):
+    elif family(z) == "cupy" and act.scalar.cuda and cuda.suits(z, x):
         cuda_launch(act, z, offset, x)
     else:
         formula(act.sigma, z, offset, x)

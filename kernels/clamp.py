@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit
 
@@ -13,25 +12,29 @@ def _cross_entropy_numba(z, x, y, beta, g):
     """Write beta (x - onehot y) into `g`; return the sum of logsumexp(z) - z_y."""
     total = 0.0
     for i in range(z.shape[0]):
-        top = z[i, 0]
-        peak = x[i, 0]
+        k = y[i]
+        # logsumexp(z) - z_k = -log x_k; below 1e-30 the softmax has lost its digits, and the logits tell it better.
+        if x[i, k] > 1e-30 or x[i, k] != x[i, k]:
+            total -= np.log(x[i, k])
+        else:
+            top = z[i, 0]
+            peak = x[i, 0]
+            for j in range(z.shape[1]):
+                if x[i, j] > peak:
+                    peak = x[i, j]
+                    top = z[i, j]
+            total += top - np.log(peak) - z[i, k]
         for j in range(z.shape[1]):
             g[i, j] = beta * x[i, j]
-            if x[i, j] > peak or x[i, j] != x[i, j]:
-                peak = x[i, j]
-                top = z[i, j]
-        g[i, y[i]] -= beta
-        # At the largest entry x = softmax(z) is at least 1/width, so that its logarithm is accurate.
-        total += top - np.log(peak) - z[i, y[i]]
+        g[i, k] -= beta
     return total
 
 
 def cross_entropy_formula(z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
     """Formula of `cross_entropy` for any array library; returns an array without axes."""
     xp = namespace(z)
-    hot = xp.arange(z.shape[1], device=z.device)[None, :] == y[:, None] if family(z) == "other" else (
-        xp.arange(z.shape[1])[None, :] == y[:, None]
-    )
+    classes = xp.arange(z.shape[1], device=z.device) if family(z) == "other" else xp.arange(z.shape[1])
+    hot = classes[None, :] == y[:, None]
     one, zero = xp.ones_like(x), xp.zeros_like(x)
     g[...] = beta * (x - xp.where(hot, one, zero))
     top = xp.max(z, axis=1)
@@ -51,7 +54,7 @@ def cross_entropy(z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
     beta : float
         Weight of the nudge.
     g : array of shape (rows, classes)
-        Overwritten.
+        Overwritten; may be `x`.
     """
     if family(z) == "numpy":
         return _cross_entropy_numba(z, x, y, z.dtype.type(beta), g)

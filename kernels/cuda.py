@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from paralift.kernels.arrays import Array
 
 THREADS = 256
@@ -19,7 +18,7 @@ BLOCKS = 4096
 """About as many blocks are started where work can be cut freely: some for each multiprocessor of a large device."""
 
 PRELUDE = (
-    f"const int THREADS = {THREADS};\n"
+    f"enum : int {{ THREADS = {THREADS} }};\n"
     + r"""
 template <typename T, int V> struct alignas(V * sizeof(T)) Pack { T v[V]; };
 

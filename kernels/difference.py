@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit
@@ -33,7 +32,7 @@ def difference(
     added if `accumulate`.
     """
     if not isinstance(z, np.ndarray):
-        if family(z) == "cupy" and cuda.suits(z, g):
+        if family(z) == "cupy" and act.scalar.cuda and cuda.suits(z, g):
             cuda_difference(act, z, g, up, down, relative, column_sum, accumulate)
         else:
             formula(act.sigma, z, g, up, down, relative, column_sum, accumulate)
@@ -49,7 +48,7 @@ def pull_back(
     """Overwrite the pull `g` by sigma'(z) g, the residual of backpropagation; sums as in `difference`."""
     if isinstance(z, np.ndarray):
         numba_pull_back(act.scalar)(z, g, column_sum, accumulate, act.a, act.b)
-    elif family(z) == "cupy" and cuda.suits(z, g):
+    elif family(z) == "cupy" and act.scalar.cuda and cuda.suits(z, g):
         cuda_residual("SLOPE", act, z, g, None, 0.0, 0.0, column_sum, accumulate)
     else:
         g[...] = act.derivative(z, g)
@@ -205,7 +204,7 @@ __global__ void residual(const T* z, T* g, const T* scale, T* partial, long long
     const T s = scale ? scale[i] : T(1);
     const T u = T(up) * s, d = T(down) * s;
     for (int k = 0; k < V; k++) {
-      if (R == SLOPE) r.v[k] *= act.slope(p.v[k]);
+      if constexpr (R == SLOPE) r.v[k] *= act.slope(p.v[k]);
       else r.v[k] = (act.sigma(p.v[k] + u * r.v[k]) - act.sigma(p.v[k] - d * r.v[k])) / s;
       total.v[k] += r.v[k];
     }

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
-
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit

@@ -7,13 +7,12 @@ cache after its first touch. NaN in a row gives NaN in the row.
 from __future__ import annotations
 
 import numpy as np
-
 from paralift.kernels.jit import jit
 
 
 @jit
 def _softmax_row(x):
-    """x <- softmax(x), in place."""
+    """X <- softmax(x), in place."""
     top = x[0]
     for j in range(x.shape[0]):
         if x[j] > top or x[j] != x[j]:
@@ -51,7 +50,7 @@ def softmax_difference(z, g, up, down, relative, column_sum):
 
 @jit
 def _norm_row(x, eps, centre):
-    """x <- P x / sqrt(|P x|^2 / d + eps) in place, P = centring if `centre` else the identity."""
+    """X <- P x / sqrt(|P x|^2 / d + eps) in place, P = centring if `centre` else the identity."""
     d = x.dtype.type(x.shape[0])
     zero = x.dtype.type(0)
     mean = zero

@@ -12,7 +12,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit
@@ -27,7 +26,7 @@ def xstep(
 ) -> Array | None:
     """Take one Euclidean x-step in place, write r = sigma(z) - x, return B(x, z) of each row if `value`."""
     if not isinstance(z, np.ndarray):
-        if family(z) == "cupy" and cuda.suits(x, z, g, r):
+        if family(z) == "cupy" and act.scalar.cuda and cuda.suits(x, z, g, r):
             return cuda_launch(act, "xstep", (x, z, g, r), tau, value)
         return formula(act, x, z, g, tau, r, value)
     penalty = np.empty(z.shape[0], z.dtype) if value else None
@@ -41,7 +40,7 @@ def xstep_dual(
 ) -> Array | None:
     """Take one dual x-step of `p` and x = sigma(p) in place; r and return as in `xstep`."""
     if not isinstance(z, np.ndarray):
-        if family(z) == "cupy" and cuda.suits(p, x, z, g, r):
+        if family(z) == "cupy" and act.scalar.cuda and cuda.suits(p, x, z, g, r):
             return cuda_launch(act, "xstep_dual", (p, x, z, g, r), omega, value)
         return formula_dual(act, p, x, z, g, omega, r, value)
     penalty = np.empty(z.shape[0], z.dtype) if value else None
@@ -223,7 +222,7 @@ template <typename T, typename A> __device__ inline T euclidean(const A& act, T 
 """
 
 CUDA_NEWTON = (
-    f"const int NEWTON_STEPS = {NEWTON_STEPS};\n"
+    f"enum : int {{ NEWTON_STEPS = {NEWTON_STEPS} }};\n"
     + r"""
 __device__ inline float rounding(float) { return 1.1920929e-7f; }
 __device__ inline double rounding(double) { return 2.220446049250313e-16; }

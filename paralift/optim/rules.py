@@ -224,7 +224,8 @@ class AdamW(Adam):
 def _runs(segments: Sequence[Segment], size: int, regularizer: Regularizer) -> list[tuple[int, int, bool]]:
     """Return (start, stop, acts) of the longest pieces of the flat array that are treated alike.
 
-    Empty ones are left out. Space between two segments, such as padding, goes with the segment before it.
+    Empty ones are left out. Space between two segments, such as padding, goes with the segment before it;
+    zeros there stay zero, except under a Box without 0 in it.
     """
     if regularizer.on == "all":
         return [(0, size, True)]

@@ -9,12 +9,14 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 Record = Mapping[str, Any]
 
 TRAIN, TEST = "#0072b2", "#d55e00"
 """Blue and vermilion of Okabe & Ito's palette: told apart with any colour vision."""
+MARKED = 50
+"""Epochs up to which every one of them is marked."""
 CURVES: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
     "loss": ("mean loss of a sample", {"loss": ("training, while it learned", TRAIN), "test_loss": ("test", TEST)}),
     "accuracy": ("accuracy", {"train_accuracy": ("training", TRAIN), "test_accuracy": ("test", TEST)}),
@@ -80,7 +82,8 @@ def draw(records: Sequence[Record], label: str, curves: Mapping[str, tuple[str, 
     for key, (name, colour) in curves.items():
         points = [(r["epoch"], r[key]) for r in records if key in r]
         epochs, values = zip(*points, strict=True)
-        axes.plot(epochs, values, color=colour, label=name, marker="o", markersize=3, linewidth=1.5)
+        marker = "o" if len(points) <= MARKED else None
+        axes.plot(epochs, values, color=colour, label=name, marker=marker, markersize=3, linewidth=1.5)
     axes.set_xlabel("epoch")
     axes.set_ylabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -88,6 +91,7 @@ def draw(records: Sequence[Record], label: str, curves: Mapping[str, tuple[str, 
     axes.spines[["top", "right"]].set_visible(False)
     if "samples_per_second" in curves:
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     if any(name for name, _ in curves.values()):
         axes.legend(frameon=False)
     return figure

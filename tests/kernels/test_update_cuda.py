@@ -1,4 +1,4 @@
-"""CUDA text of the parameter updates and of group soft thresholding: compiled, and run on the CPU or a GPU."""
+"""CUDA text of the parameter updates and of group soft thresholding: compiled, run on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def function(tmp_path_factory):
 
 @pytest.fixture
 def on_cpu(function, monkeypatch):
-    """Launches take NumPy arrays and run on the CPU, by few and small blocks so that threads have several turns."""
+    """Launches take NumPy arrays and run on the CPU, by three blocks so that threads have several turns."""
     monkeypatch.setattr(cuda, "function", function)
     monkeypatch.setattr(cuda, "BLOCKS", 3)
     monkeypatch.setattr(cuda, "address", lambda x: x.ctypes.data)
@@ -84,6 +84,28 @@ def test_nan_comes_through(on_cpu, name):
         arrays[0 if name == "proximal" else 1][[0, 20, 36]] = np.nan
         update.cuda_launch(name, tuple(arrays), COEFFICIENTS[name], kind)
         assert np.flatnonzero(np.isnan(arrays[0])).tolist() == [0, 20, 36]
+
+
+@both_types
+def test_the_dispatchers_pass_their_coefficients_in_order(on_cpu, monkeypatch, dtype):
+    def steps():
+        flats = [operands(name, 23, dtype) for name in COEFFICIENTS]
+        update.proximal(*flats[0], PROXES[1])
+        update.sgd(*flats[1], 0.1, 0.05, 0.5, PROXES[2])
+        update.momentum(*flats[2], 0.1, 0.9, True, 0.05, 0.5, PROXES[3])
+        update.adam(*flats[3], 0.1, 0.8, 0.95, 1e-3, 3, 0.05, True, 0.5, PROXES[1])
+        return [x for arrays in flats for x in arrays]
+
+    expected = steps()
+    monkeypatch.setattr(update, "family", lambda x: "cupy")
+    for got, want in zip(steps(), expected, strict=True):
+        check_close(got, want)
+
+
+def test_an_empty_array_starts_no_kernel(monkeypatch):
+    monkeypatch.setattr(update, "family", lambda x: "cupy")
+    monkeypatch.setattr(cuda, "function", None)
+    update.sgd(np.zeros(0), np.zeros(0), 0.1)
 
 
 @both_types

@@ -3,9 +3,11 @@
 from paralift.lifted.activations.base import Activation, NotMonotoneError
 from paralift.lifted.activations.batchnorm import BatchNorm, BatchNormalise
 from paralift.lifted.activations.elementwise import Elementwise
+from paralift.lifted.activations.nonmonotone import GELU, SiLU
 from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
 from paralift.lifted.activations.piecewise import Hardtanh, Identity, LeakyReLU, ReLU, SoftThreshold
 from paralift.lifted.activations.projections import Ball, GroupSoftThreshold, Sparsemax
+from paralift.lifted.activations.quantizer import Quantizer
 from paralift.lifted.activations.smooth import ELU, ISRU, Arctan, Sigmoid, Softplus, Softsign, Tanh
 from paralift.lifted.activations.softmax import Softmax
 
@@ -17,6 +19,7 @@ __all__ = [
     "BatchNormalise",
     "ELU",
     "Elementwise",
+    "GELU",
     "GroupSoftThreshold",
     "Hardtanh",
     "ISRU",
@@ -25,8 +28,10 @@ __all__ = [
     "LeakyReLU",
     "Normalise",
     "NotMonotoneError",
+    "Quantizer",
     "RMSNorm",
     "ReLU",
+    "SiLU",
     "Sigmoid",
     "SoftThreshold",
     "Softmax",
