@@ -31,7 +31,7 @@ def _cross_entropy_numba(z, x, y, beta, g):
 
 
 def cross_entropy_formula(z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
-    """Formula of `cross_entropy` for any array library; returns an array without axes."""
+    """Do what `cross_entropy` does, for any array library; return an array without axes."""
     xp = namespace(z)
     classes = xp.arange(z.shape[1], device=z.device) if family(z) == "other" else xp.arange(z.shape[1])
     hot = classes[None, :] == y[:, None]

@@ -253,7 +253,7 @@ def _quoted(value: Any) -> str:
 
 
 def _network_text(network: Network) -> str:
-    if isinstance(network, Sequential) and repr(network) == repr(Sequential(*network.layers)):
+    if isinstance(network, Sequential) and repr(network) == f"Sequential({', '.join(map(repr, network.layers))})":
         return "[\n" + "".join(f"    {_quoted(layer)},\n" for layer in network.layers) + "]"
     return _quoted(network)
 
@@ -275,9 +275,9 @@ DATA: Vocabulary = _named(
 )
 NETWORK: Vocabulary = {
     **_named(Sequential, layers.Graph, layers.Residual, layers.Parallel),
-    **_named(activations.LayerNorm, activations.RMSNorm),
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
+    **{name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand")},  # normalisation layers
 }
 METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
 OPTIMIZER: Vocabulary = {

@@ -159,6 +159,7 @@ class LiftedStep:
         self.optimizer, self.total = optimizer, total
         self.estimator = Estimator(stage, capacity, method, loss, messages, plan.cuts)
         self.targets = targets_like(shard, capacity)
+        self.epoch = -1
         self.kept: dict[int, Array] = {}
         if self.settings.persistent:
             hidden = [b for b in stage.blocks if b.index != len(stage.network.blocks)]
@@ -182,6 +183,9 @@ class LiftedStep:
     def __call__(self, batch: Batch) -> Array:
         """Train on a batch; return this shard's summed loss (0 on stages without the output)."""
         n = len(batch.indices)
+        if batch.epoch != self.epoch:  # power iterations start anew, so that a resumed run repeats them bit for bit
+            self.estimator.norms.vectors.clear()
+            self.epoch = batch.epoch
         load(self.estimator.state, self.shard, batch.indices, self.targets)
         start = self._start(batch)
         if isinstance(self.update, Explicit):
@@ -248,9 +252,12 @@ class LiftedStep:
 
     def _extrapolate(self, step: int) -> None:
         if isinstance(self.update, BlockDescent) and self.update.acceleration == "nesterov" and step:
+            theta = self.optimizer.theta  # the trained part: running statistics are not extrapolated
             weight = min(step / (step + 3.0), self.update.momentum)
-            self.stage.flat[...] = self.stage.flat + weight * (self.stage.flat - self.previous)
+            theta[...] = theta + weight * (theta - self.previous[: theta.shape[0]])
 
     def _heavy_ball(self, theta: Array, step: int) -> None:
         if isinstance(self.update, BlockDescent) and self.update.acceleration == "heavy_ball" and step:
-            self.stage.flat[...] = self.stage.flat + self.update.momentum * (theta - self.previous)
+            n = self.optimizer.theta.shape[0]
+            change = self.update.momentum * (theta[:n] - self.previous[:n])
+            self.optimizer.theta[...] = self.optimizer.theta + change

@@ -155,7 +155,7 @@ def fit(
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
         "data": dataset.name, "dtype": str(float_type(dtype)), "seed": seed, "batch_size": batch, "shuffle": shuffle,
     }  # fmt: skip
-    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid, "training"), _threads(ranks):
+    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid, "training"), _threads(ranks), _quiet():
         sampler = Sampler(dataset.train.n_samples, batch, seed, shuffle, grid.shards, grid.shard)
         worker = Worker(grid, plan, network, dataset, method, rule, loss, sampler, epochs, like)
         if params is None:
@@ -384,3 +384,8 @@ def _threads(ranks: int) -> Iterator[None]:
         return
     with threadpool_limits(limits=1, user_api="blas"):
         yield
+
+
+def _quiet() -> Any:
+    """Return a context in which overflow says nothing: the loop looks at the loss itself and raises on all ranks."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")

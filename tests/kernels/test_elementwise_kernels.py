@@ -207,7 +207,6 @@ def test_euclidean_xstep(act, dtype, library):
     _check(lib.get(here), x64, dtype)
     _check(lib.get(r), r64, dtype)
     _check(lib.get(value), value64, dtype, 10.0)
-    assert act.xstep(here, lib.put(z), lib.put(g), 0.7, r, value=False) is None
 
 
 @libraries
@@ -225,7 +224,19 @@ def test_dual_xstep(act, dtype, library):
     for actual, expected in ((here, p64), (x, x64), (r, r64)):
         _check(lib.get(actual), expected, dtype, 2.0)
     _check(lib.get(value), value64, dtype, 20.0)
-    assert act.xstep_dual(here, x, lib.put(z), lib.put(g), 0.3, r, value=False) is None
+
+
+@libraries
+@pytest.mark.parametrize("act", (ReLU(), Tanh()), ids=repr)
+def test_the_penalty_may_be_left_out(act, library):
+    lib = Library(library)
+    numbers = [_normal(seed, "float32") for seed in range(4)]
+    for step in (act.xstep, lambda x, z, g, tau, r, value: act.xstep_dual(x, x, z, g, tau, r, value)):
+        with_value, without = ([lib.put(a) for a in numbers] for _ in range(2))
+        assert step(*with_value[:3], 0.3, with_value[3], True) is not None
+        assert step(*without[:3], 0.3, without[3], False) is None
+        for a, b in zip(with_value, without, strict=True):
+            _check(lib.get(a), lib.get(b), "float32")
 
 
 @dtypes
@@ -243,9 +254,8 @@ def test_newton_reaches_full_precision_from_every_w(act, tau, dtype):
         low, high = np.where(above, low, p), np.where(above, p, high)
     x = (w * (1.0 + tau)).astype(dtype)
     zero, r = np.zeros_like(x), np.empty_like(x)
-    act.xstep(x, zero, zero, tau, r, value=False)
+    act.xstep(x, zero, zero, tau, r)
     eps = np.finfo(dtype).eps
-    np.testing.assert_allclose(x, act.sigma(0.5 * (low + high)), rtol=0, atol=0, equal_nan=False) if False else None
     error = np.abs(x.astype(np.float64) - act.sigma(0.5 * (low + high)))
     assert (error <= 16 * eps * (1.0 + np.abs(w))).all()
 
@@ -256,7 +266,7 @@ def test_newton_at_infinity_and_nan(act, dtype):
     x = np.array([[np.inf, -np.inf, np.nan, 1.0]], dtype)
     expected = act.sigma(x.astype(np.float64))[0, :2]
     zero, r = np.zeros_like(x), np.empty_like(x)
-    act.xstep(x, zero, zero, 0.5, r, value=False)
+    act.xstep(x, zero, zero, 0.5, r)
     np.testing.assert_allclose(x[0, :2], expected.astype(dtype))
     assert np.isnan(x[0, 2]) and np.isfinite(x[0, 3])
 

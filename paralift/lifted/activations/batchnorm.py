@@ -53,36 +53,39 @@ class BatchNormalise(Activation):
 
     def sigma(self, z: Array) -> Array:
         """Return the normalised columns."""
-        return self._columns().sigma(z.T).T
+        return self._columns().sigma(z.T).T if z.shape[0] else z
 
     def phi(self, z: Array) -> Array:
         """Return each row's equal share of n sum_j sqrt(variance_j + eps)."""
-        return self._shared(self._columns().phi(z.T), z)
+        return self._shared(self._columns().phi(z.T), z) if z.shape[0] else 0.0 * z[:, 0]
 
     def psi(self, x: Array) -> Array:
         """Return each row's equal share of the columns' Psi."""
         return self._shared(self._columns().psi(x.T), x)
 
     def _shared(self, values: Array, z: Array) -> Array:
-        return namespace(z).sum(values) / z.shape[0] + 0.0 * z[:, 0]
+        return namespace(z).sum(values) / max(z.shape[0], 1) + 0.0 * z[:, 0]
 
     def derivative(self, z: Array, g: Array) -> Array:
         """Return the derivative at z along g."""
-        return self._columns().derivative(z.T, g.T).T
+        return self._columns().derivative(z.T, g.T).T if z.shape[0] else g
 
     def prox(self, w: Array, lam: float) -> Array:
         """Return prox_{lam Psi}(w), column by column."""
-        return self._columns().prox(w.T, lam).T
+        return self._columns().prox(w.T, lam).T if w.shape[0] else w
 
     def activate(self, z: Array, offset: Array | None, x: Array) -> None:
         """Add `offset` to `z` and write the normalised columns into `x`."""
-        if family(z) != "numpy" or z.shape[0] == 0:
+        if z.shape[0] == 0:
+            return None
+        if family(z) != "numpy":
             return super().activate(z, offset, x)
         if offset is not None:
             np.add(z, offset, out=z)
         mean, variance = np.empty(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
         columns.moments(z, z, z.dtype.type(0), mean, variance)
         columns.normalise(z, mean, variance, z.dtype.type(self.eps), x)
+        return None
 
     def track(self, z: Array, running: Mapping[str, Array]) -> None:
         """Move the running statistics towards those of the pre-activation `z`; the variance is the unbiased one."""
@@ -114,7 +117,7 @@ class BatchNormalise(Activation):
         """Overwrite the pull by the residual; a relative nudge takes one scale for all rows, which are coupled."""
         s = self._scale(z, g, relative)
         if family(z) != "numpy" or z.shape[0] == 0:
-            g[...] = (self.sigma(z + (up * s) * g) - self.sigma(z - (down * s) * g)) / s if z.shape[0] else g
+            g[...] = (self.sigma(z + (up * s) * g) - self.sigma(z - (down * s) * g)) / s
             add_column_sum(g, column_sum, accumulate)
             return
         if column_sum is not None and not accumulate:

@@ -1,0 +1,58 @@
+"""The conversation of a measured program with the benchmark that started it, in lines of JSON.
+
+After it has warmed up, the program prints ``{"ready": facts}``. Each line that it then reads is a number of blocks to time;
+it answers ``{"step_seconds": [...]}``, one number a block. An empty line or the end of the input ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+WARM_UP = 20
+"""Steps before anything is timed: they compile and allocate."""
+N_BATCHES = 32
+"""Batches that every program goes through in turn."""
+RATE = 1e-6
+"""Adam's rate: so small that nothing is learnt and numbers stay as they are in the middle of a training. A few batches learnt
+by heart have vanishing gradients, and denormal numbers would be timed instead of a step."""
+RESUME = 0.1
+"""Part of a block that is run untimed after a pause, to fill caches again."""
+
+
+def serve(timed: Callable[[int], float], block_seconds: float, facts: dict[str, Any]) -> None:
+    """Answer until the input ends.
+
+    Parameters
+    ----------
+    timed : callable
+        Takes a number of steps, runs them, returns their seconds.
+    block_seconds : float
+        About how long a block takes, in s.
+    facts : dict
+        What the benchmark may want to record.
+    """
+    timed(WARM_UP)
+    steps = block_steps(timed, block_seconds)
+    say({"ready": {**facts, "steps": steps}})
+    for line in sys.stdin:
+        if not line.strip():
+            break
+        timed(max(1, int(RESUME * steps)))
+        say({"step_seconds": [timed(steps) / steps for _ in range(int(line))]})
+
+
+def block_steps(timed: Callable[[int], float], block_seconds: float) -> int:
+    """Return how many steps fill a block."""
+    steps, seconds = 1, timed(1)
+    while seconds < 0.25 * block_seconds:
+        steps *= 2
+        seconds = timed(steps)
+    return max(1, round(block_seconds * steps / seconds))
+
+
+def say(answer: dict[str, Any]) -> None:
+    """Print one line of JSON."""
+    print(json.dumps(answer), flush=True)

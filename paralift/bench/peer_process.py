@@ -1,0 +1,119 @@
+"""A measured program as the benchmark sees it: start it, wait until it has warmed up, ask it for blocks of steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+START_DEADLINE = 900.0
+"""Seconds until a program must be ready; a deep network takes a compiler minutes."""
+BLOCK_DEADLINE = 300.0
+"""Seconds for an answer."""
+GRACE = 5.0
+"""Seconds that a program has to end by itself."""
+
+
+class PeerError(RuntimeError):
+    """A measured program ended or fell silent."""
+
+
+class PeerProcess:
+    """One measured program, in a process group of its own; a context manager that leaves nothing behind.
+
+    Parameters
+    ----------
+    command : sequence of str
+    environment : mapping of str to str
+    cores : collection of int
+        Cores that the program may use.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], cores: Sequence[int]) -> None:
+        self.errors = tempfile.TemporaryFile("w+")
+        own = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
+        if own is not None:
+            os.sched_setaffinity(0, cores)  # inherited by the program
+        try:
+            self.process = subprocess.Popen(
+                list(command), env=dict(environment), start_new_session=True, text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            )  # fmt: skip
+        finally:
+            if own is not None:
+                os.sched_setaffinity(0, own)
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until the program has warmed up; return its facts.
+
+        Raises
+        ------
+        PeerError
+            If it ended instead.
+        """
+        return self._answer("ready", START_DEADLINE)
+
+    def blocks(self, n: int) -> list[float]:
+        """Return the seconds of a step in each of `n` blocks.
+
+        Raises
+        ------
+        PeerError
+            If the program ended.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(f"{n}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self._failed("ended") from None
+        return self._answer("step_seconds", BLOCK_DEADLINE)
+
+    def _answer(self, key: str, deadline: float) -> Any:
+        """Return the value of the next line of JSON that has `key`; other lines are chatter."""
+        stream = self.process.stdout
+        assert stream is not None
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(stream, selectors.EVENT_READ)
+            while waiting.select(deadline):
+                line = stream.readline()
+                if not line:
+                    raise self._failed("ended")
+                if line.startswith('{"' + key):
+                    return json.loads(line)[key]
+        raise self._failed(f"said nothing for {deadline:g} s")
+
+    def _failed(self, what: str) -> PeerError:
+        self._end()
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors.read().splitlines() if line.strip(" -")]
+        return PeerError(f"{what}; its last words: {' | '.join(lines[-3:]) or 'none'}")
+
+    def __enter__(self) -> PeerProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end()
+        self.errors.close()
+
+    def _end(self) -> None:
+        """Let the program end by itself, then end its group."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        self.process.stdout.close()

@@ -1,0 +1,69 @@
+"""Fixtures of all tests: multi-rank launches with a deadline, and the folder of real data."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from paralift.launch import mpi_environment, mpirun_command
+
+DEADLINE = 300.0
+"""Seconds until a multi-rank launch counts as hanging and is killed."""
+GRACE = 2.0
+
+
+class Launch:
+    """Outcome of a multi-rank run."""
+
+    def __init__(self, code: int, output: str, hung: bool) -> None:
+        self.code, self.output, self.hung = code, output, hung
+
+
+def launch(n: int, arguments: list[str], deadline: float = DEADLINE, **environment: str) -> Launch:
+    """Run ``python -m mpi4py ARGUMENTS`` on `n` ranks in a process group of its own; kill the group at the deadline."""
+    process = subprocess.Popen(
+        [*mpirun_command(n), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=mpi_environment({**os.environ, **environment}),
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=deadline)
+        return Launch(process.returncode, output, hung=False)
+    except subprocess.TimeoutExpired:
+        output = _kill(process)
+        return Launch(-1, output, hung=True)
+
+
+def _kill(process: subprocess.Popen) -> str:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        try:
+            return process.communicate(timeout=GRACE)[0]
+        except subprocess.TimeoutExpired:
+            continue
+    return process.communicate()[0]
+
+
+@pytest.fixture(name="launch")
+def launch_fixture():
+    """Return the launcher of multi-rank runs."""
+    return launch
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Return the folder of real data sets, or skip with the reason."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("PARALIFT_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is no folder; set PARALIFT_DATA to one that holds mnist/, fashion-mnist/")
+    return folder

@@ -1,0 +1,263 @@
+"""The command line on one rank: every command once, exit codes, one-line errors. Ranks: tests/parallel."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import paralift as pl
+from paralift import cli
+from paralift.cli import main
+from paralift.parallel.grid import AgreedError
+
+COMMANDS = ("train", "run", "evaluate", "plot", "plan", "bench", "doctor")
+CONFIG = """\
+data = "digits"
+network = ["Linear(64, 32)", "ReLU()", "Linear(32, 10)", "Softmax()"]
+
+[training]
+epochs = 2
+"""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch) -> str:
+    """Return the path of a small configuration, in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    Path("small.toml").write_text(CONFIG)
+    return "small.toml"
+
+
+def fails(capsys, *argv: str, code: int = 2) -> str:
+    """Return the one line that a failing command says."""
+    assert main(list(argv)) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("paralift: error: ") and captured.err.count("\n") == 1
+    return captured.err
+
+
+@pytest.mark.parametrize("command", [(), *((c,) for c in COMMANDS)], ids=" ".join)
+def test_help_ends_with_an_example(command, capsys):
+    assert main([*command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: paralift {' '.join(command)}".rstrip())
+    *_, title, example = text.rstrip().splitlines()
+    assert title == "example:" and example.startswith("  paralift ")
+    args, _ = cli._parse(example.split()[1:]) if "--help" not in example else cli._parse(["bench", "kernels"])
+    assert not command or args.command == command[0]
+
+
+def test_train_evaluate_plot_and_resume(config, capsys):
+    assert main(["train", config, "--out", "run"]) == 0
+    table = capsys.readouterr().out
+    assert "run: All epochs were done." in table and "1 shard x 1 stage, blocks 1-2, 1 micro-batch" in table
+    summary = json.loads(Path("run/summary.json").read_text())
+    assert f"{summary['test_accuracy']:.4f}" in table
+    assert Path("run/config.toml").read_text() == CONFIG
+
+    assert main(["evaluate", "run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["epoch"] == 2 and found["checkpoint"].endswith("epoch-00002.h5")
+    assert found["test_accuracy"] == pytest.approx(summary["test_accuracy"])
+    assert found["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
+    assert main(["evaluate", "run", "--data", "digits(seed=1)"]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+
+    before = {path: path.read_bytes() for path in Path("run/plots").iterdir()}
+    assert {path.name for path in before} == {"loss.png", "accuracy.png", "throughput.png"}
+    for path in before:
+        path.unlink()
+    assert main(["plot", "run"]) == 0
+    assert set(map(Path, capsys.readouterr().out.split())) == set(before)
+
+    assert main(["train", "--out", "run", "--resume", "auto", "--epochs", "3", "--quiet"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3]
+    assert "Linear(in_features=64, out_features=32" in Path("run/config.toml").read_text()
+
+
+def test_train_without_a_folder_never_meets_an_old_run(config, capsys):
+    for _ in range(2):
+        assert main(["train", config, "--epochs", "1", "--seed", "5", "--quiet"]) == 0
+    folders = sorted(Path("runs").iterdir())
+    assert len(folders) == 2 and all(folder.name.startswith("small-") for folder in folders)
+    assert json.loads((folders[0] / "summary.json").read_text())["seed"] == 5
+    assert pl.fit is not None and capsys.readouterr().out == ""
+
+
+def test_train_without_a_configuration_trains_the_digits(config):
+    assert main(["train", "--epochs", "1", "--quiet"]) == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("digits-")
+    assert json.loads((folder / "summary.json").read_text())["data"] == "digits"
+
+
+def test_evaluate_a_run_from_python(config, capsys):
+    data = pl.data.digits()
+    x, y = pl.data.load_shard(data.train, 0, 200, "float64")
+    net = pl.Sequential(pl.Linear(64, 10), pl.Softmax())
+    pl.fit(net, (x, y), epochs=1, out="python", progress=False, dtype="float64")
+    assert "name the data set: --data 'digits'" in fails(capsys, "evaluate", "python")
+    assert main(["evaluate", "python", "--data", "digits", "--json"]) == 0
+    assert 0.0 < json.loads(capsys.readouterr().out)["test_accuracy"] <= 1.0
+
+
+def test_plan_shows_every_rank_and_trains_nothing(config, capsys):
+    assert main(["plan", config, "--ranks", "3"]) == 0
+    table = capsys.readouterr().out
+    assert "3 ranks = 3 shards x 1 stage, batch 128" in table
+    assert [line.split("│")[5].strip() for line in table.splitlines() if "linear" in line] == ["42", "43", "43"]
+    assert {path.name for path in Path().iterdir()} == {config}
+
+
+def test_plan_by_stages_and_of_a_full_batch(config, capsys):
+    Path(config).write_text(CONFIG + 'batch_size = "full"\n[parallel]\nstages = 2\nmicro_batches = 4\n')
+    assert main(["plan", config, "--ranks", "2"]) == 0
+    table = capsys.readouterr().out
+    assert "1 shard x 2 stages, batch 1437, 4 micro-batches" in table
+    assert "1: linear1 " in table and "2: linear2 " in table
+
+
+def test_run_starts_train_with_the_same_arguments(config, monkeypatch):
+    seen = {}
+
+    def fake(command, environment):
+        seen.update(command=command, environment=environment)
+        return 7
+
+    monkeypatch.setattr(cli, "run", fake)
+    monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", str(n)])
+    assert main(["run", "-n", "2", config, "--out", "x y", "--epochs=3", "--seed", "0", "--quiet"]) == 7
+    expected = ["mpirun", "2", "-m", "paralift", "train", config, "--out=x y", "--epochs=3", "--seed=0", "--quiet"]
+    assert seen["command"] == expected
+    assert seen["environment"]["OMPI_MCA_osc"] == "^ucx"
+    args, _ = cli._parse(expected[4:])
+    assert (args.out, args.epochs, args.seed, args.quiet, args.resume) == ("x y", 3, 0, True, None)
+
+
+def test_bench_hands_over(monkeypatch):
+    calls = []
+    module = type(sys)("paralift.bench.kernels")
+    module.main = lambda argv: calls.append(argv)
+    monkeypatch.setitem(sys.modules, "paralift.bench.kernels", module)
+    assert main(["bench", "kernels", "--size", "5", "--help"]) == 0
+    assert calls == [["--size", "5", "--help"]]
+
+
+ERRORS = {
+    "no file": (["train", "none.toml"], "configuration none.toml: No such file or directory"),
+    "resume without a folder": (["train", "--resume", "auto"], "name it with --out RUN"),
+    "epochs": (["train", "--epochs", "0"], "'training.epochs': 0 was given, expected a whole number of at least 1"),
+    "no run": (["evaluate", "none"], "none: no checkpoint found"),
+    "nothing to plot": (["plot", "none"], "none/metrics.jsonl does not exist"),
+    "no ranks to plan": (["plan", "--ranks", "0"], "--ranks is 0, expected at least 1"),
+    "no ranks to run": (["run", "-n", "0"], "0 ranks were asked for, expected at least 1"),
+    "run without a file": (["run", "-n", "2", "none.toml"], "configuration none.toml: No such file"),
+    "wrong checkpoint": (["train", "--out", "r", "--resume", "none.h5"], "none.h5: no such checkpoint"),
+}
+
+
+@pytest.mark.parametrize(("argv", "message"), ERRORS.values(), ids=ERRORS)
+def test_mistakes_are_one_line_and_code_2(argv, message, config, capsys):
+    assert message in fails(capsys, *argv)
+
+
+def test_a_network_that_does_not_fit_the_data(config, capsys):
+    Path(config).write_text(CONFIG.replace("64", "60"))
+    assert "samples have shape (64,), the network reads (60,)" in fails(capsys, "train", config)
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(config, capsys):
+    assert main(["train", config, "--out", "run", "--quiet"]) == 0
+    before = Path("run/metrics.jsonl").read_text()
+    assert "run holds a run already: go on with it by --resume auto" in fails(capsys, "train", config, "--out", "run")
+    assert Path("run/metrics.jsonl").read_text() == before
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+def test_a_run_that_diverges_is_code_1(config, capsys):
+    wide = CONFIG.replace('"Linear(32, 10)"', '"Linear(32, 32)", "ReLU()", "Linear(32, 10)"')
+    Path(config).write_text('optimizer = "SGD(1e30)"\n' + wide)
+    assert "the loss became" in fails(capsys, "train", config, "--quiet", code=1)
+
+
+def test_debug_shows_the_traceback(config):
+    with pytest.raises(FileNotFoundError):
+        main(["plot", "none", "--debug"])
+
+
+@pytest.mark.parametrize("argv", [[], ["nothing"], ["train", "--bogus"], ["run"], ["plan"], ["bench", "nothing"]])
+def test_arguments_that_are_not_known(argv, capsys):
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("usage: paralift")
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"paralift {pl.__version__}\n"
+
+
+def test_interrupted(config, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_fit", interrupt)
+    assert "interrupted" in fails(capsys, "train", config, code=130)
+
+
+class Rank:
+    """Stands for the communicator of a launched rank in what `cli` asks of it."""
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def Get_rank(self) -> int:  # noqa: N802
+        return self.rank
+
+
+def test_only_rank_0_speaks(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "find_world", lambda: Rank(1))
+    for argv in (["--help"], ["train", "--bogus"], ["plot", "none"], ["evaluate", "none"], ["plan", "--ranks", "0"], ["doctor"]):
+        assert main(argv) == 0, argv
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_an_error_of_all_ranks_is_told_by_rank_0(capsys):
+    error = AgreedError("rank 0: ValueError: no (2 of 2 ranks failed)")
+    assert cli._failed(error, 1) == 0
+    assert capsys.readouterr().err == ""
+    assert cli._failed(error, 0) == 2
+    assert capsys.readouterr().err == f"paralift: error: {error}\n"
+    error.__cause__ = ValueError("no")
+    assert cli._failed(error, 0) == 2
+    assert capsys.readouterr().err == "paralift: error: no\n"
+
+
+def test_an_error_of_one_rank_names_it(capsys):
+    assert cli._failed(ValueError("no"), 3) == 2
+    assert capsys.readouterr().err == "paralift: error: rank 3: no\n"
+
+
+def test_a_launcher_without_mpi4py(monkeypatch, capsys):
+    def missing():
+        raise RuntimeError("an MPI launcher started this process")
+
+    monkeypatch.setattr(cli, "find_world", missing)
+    assert "an MPI launcher started this process" in fails(capsys, "train")
+
+
+def test_the_module_is_the_command():
+    command = [sys.executable, "-m", "paralift", "plan", "--ranks", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "paralift: error: --ranks is 0, expected at least 1\n"

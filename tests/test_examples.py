@@ -1,0 +1,35 @@
+"""Every example script runs and learns; its last line is its result."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ACCURACY = {"chain": 0.97, "residual": 0.95, "parallel_branches": 0.96, "graph": 0.96, "own_optimizer": 0.96}
+
+
+def last_line(name: str, capsys) -> str:
+    runpy.run_path(str(EXAMPLES / f"{name}.py"))
+    return capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ACCURACY)
+def test_classifiers(name, capsys):
+    found = re.search(r"test accuracy ([\d.]+)", last_line(name, capsys))
+    assert found is not None and float(found[1]) >= ACCURACY[name]
+
+
+def test_autoencoder(capsys):
+    runpy.run_path(str(EXAMPLES / "autoencoder.py"))
+    lines = capsys.readouterr().out.splitlines()
+    dense, sparse = (re.search(r"(\d+)% of the code is active, error ([\d.]+)", line) for line in lines)
+    assert int(sparse[1]) < 0.6 * int(dense[1])
+    assert float(dense[2]) < float(sparse[2]) < 0.5
+
+
+def test_all_scripts_are_tested():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder"}

@@ -1,0 +1,109 @@
+"""Launching: the environment, the command, and a child that is neither lost nor left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from paralift import launch
+from paralift.launch import LaunchError, mpi_environment, mpirun_command
+
+
+def test_the_environment_keeps_what_the_user_has_set():
+    base = {"OMPI_MCA_pml": "ucx", "HOME": "/here"}
+    found = mpi_environment(base)
+    assert found["OMPI_MCA_pml"] == "ucx" and found["HOME"] == "/here"
+    assert found["OMPI_ALLOW_RUN_AS_ROOT"] == "1" and found["OMPI_MCA_btl"] == "self,sm"
+    assert base == {"OMPI_MCA_pml": "ucx", "HOME": "/here"}
+
+
+@pytest.mark.parametrize(("hosts", "shared_memory"), [("1", True), ("2", False)])
+def test_shared_memory_only_on_one_host(hosts, shared_memory):
+    assert ("OMPI_MCA_btl" in mpi_environment({"SLURM_JOB_NUM_NODES": hosts})) is shared_memory
+
+
+def test_the_command_takes_the_launcher_beside_this_python(monkeypatch, tmp_path):
+    python = tmp_path / "python"
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(LaunchError, match=r"no MPI launcher .*/mpirun; install one: pip install 'paralift\[mpi\]'"):
+        mpirun_command(2)
+    (tmp_path / "mpirun").touch()
+    assert mpirun_command(2) == [str(tmp_path / "mpirun"), "-n", "2", str(python), "-m", "mpi4py"]
+    with pytest.raises(ValueError, match="0 ranks were asked for"):
+        mpirun_command(0)
+
+
+@pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
+def test_the_exit_code_is_the_childs(code, expected):
+    assert launch.run([sys.executable, "-c", code], os.environ) == expected
+
+
+CHILD = """
+import signal, sys, time
+def stop(*_):
+    print("stopped", flush=True)
+    sys.exit(5)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
+print("ready", flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import os, sys
+from paralift.launch import run
+sys.exit(run([sys.executable, "-c", sys.argv[1]], os.environ))
+"""
+
+
+def start(child: str) -> subprocess.Popen:
+    process = subprocess.Popen([sys.executable, "-c", PARENT, child], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_signals_are_handed_on():
+    process = start(CHILD)
+    process.send_signal(signal.SIGUSR1)
+    assert process.stdout.readline() == "usr1\n"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert (out, process.returncode) == ("stopped\n", 5)
+
+
+def test_a_second_interrupt_kills():
+    child = "import signal, time; signal.signal(2, lambda *_: print('no', flush=True)); print('ready', flush=True)\n"
+    process = start(child + "end = time.time() + 60\nwhile time.time() < end: time.sleep(0.1)")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "no\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGKILL
+
+
+def test_nothing_of_the_group_survives(tmp_path):
+    grandchild = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    child = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {grandchild!r}], stdout=subprocess.PIPE)\n"
+    note = tmp_path / "pid"
+    child += f"open({str(note)!r}, 'wb').write(p.stdout.readline())"
+    assert launch.run([sys.executable, "-c", child], os.environ) == 0
+    pid = int(note.read_text())
+    for _ in range(100):
+        if not alive(pid):
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} is still there")
+
+
+def alive(pid: int) -> bool:
+    """Return whether a process runs; one that has ended but was not waited for does not."""
+    state = Path(f"/proc/{pid}/stat")
+    try:
+        return state.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
