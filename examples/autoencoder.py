@@ -1,6 +1,7 @@
 """A sparse autoencoder: an L1 regulariser on a lifted variable, the code, leaves few of its entries above zero."""
 
 import numpy as np
+
 import paralift as pl
 
 digits = pl.data.digits()
@@ -16,5 +17,6 @@ for weight in (0.0, 0.1):
         epochs=30,
         progress=False,
     )
-    code = net.variables(run.params, test)[1]
-    print(f"L1 weight {weight}: {np.mean(code > 0):.0%} of the code is active, error {run.evaluate((test, test))['error']:.4f}")
+    active = np.mean(net.variables(run.params, test)[1] > 0)
+    error = run.evaluate((test, test))["error"]
+    print(f"L1 weight {weight}: {active:.0%} of the code is active, error {error:.4f}")

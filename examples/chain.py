@@ -1,4 +1,4 @@
-"""A perceptron reads the handwritten digits. Runs alone, and unchanged under MPI: mpirun -n 2 python -m mpi4py chain.py."""
+"""A perceptron reads handwritten digits. The same file runs under MPI: mpirun -n 2 python -m mpi4py chain.py."""
 
 import paralift as pl
 
@@ -17,4 +17,5 @@ run = pl.fit(
     batch_size=128,
     seed=0,
 )
-print(run.reason, f"test accuracy {run.evaluate(data.test)['accuracy']:.4f} on {run.summary['ranks']} rank(s)")
+accuracy = run.evaluate(data.test)["accuracy"]
+print(run.reason, f"test accuracy {accuracy:.4f} on {run.summary['ranks']} rank(s)")

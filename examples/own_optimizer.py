@@ -1,6 +1,7 @@
-"""Bring your own optimiser: `value_and_grad` gives the loss and gradients that have the structure of the parameters."""
+"""Bring your own optimiser: `value_and_grad` gives the loss, and gradients structured like the parameters."""
 
 import numpy as np
+
 import paralift as pl
 
 data = pl.data.digits()

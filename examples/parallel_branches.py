@@ -1,4 +1,4 @@
-"""Branches that read one variable and are joined: a wide one with ReLU, a narrow one with tanh, and the input itself."""
+"""Branches that read one variable and are joined: a wide one, a narrow one with tanh, the input itself."""
 
 import paralift as pl
 

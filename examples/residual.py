@@ -1,12 +1,9 @@
-"""Residual blocks with layer normalisation: skip connections may cross from rank to rank when the layers are shared out."""
+"""Residual blocks with layer normalisation; where ranks share out the layers, skip connections cross them."""
 
 import paralift as pl
 
 data = pl.data.digits()
-blocks = [
-    pl.Residual(pl.LayerNorm(64), pl.Linear(64, 64), pl.ReLU(), pl.Linear(64, 64))
-    for _ in range(4)
-]
+blocks = [pl.Residual(pl.LayerNorm(64), pl.Linear(64, 64), pl.ReLU(), pl.Linear(64, 64)) for _ in range(4)]
 net = pl.Sequential(pl.Linear(64, 64), *blocks, pl.LayerNorm(64), pl.Linear(64, 10), pl.Softmax())
 run = pl.fit(
     net,

@@ -1,7 +1,8 @@
-"""The command line: ``paralift train | evaluate | plot | plan | run | bench | doctor``.
+"""What the commands do: ``paralift train | run | evaluate | plot | plan | bench | doctor``.
 
-Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what was given,
-130 interrupted. Under an MPI launcher every rank comes through here; rank 0 alone speaks, and ends the job if it must.
+Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what
+was given, 130 interrupted. Under an MPI launcher every rank comes through here; rank 0 alone speaks, and ends the
+job if it must.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-import paralift
+from paralift.arguments import parse
 from paralift.config import Config, read_data, read_loss, read_network
 from paralift.launch import LaunchError, mpi_environment, mpirun_command, run
 from paralift.parallel.grid import AgreedError, Grid
@@ -44,11 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         rank = 0
     try:
         with _silent(rank > 0):
-            args, rest = _parse(argv)
+            args, rest = parse(argv)
     except SystemExit as stop:  # --help, or arguments that rank 0 has complained about
         return int(stop.code or 0) if rank == 0 else 0
     try:
-        return args.action(args, rest)
+        return ACTIONS[args.command](args, rest)
     except (AgreedError, KeyboardInterrupt, *MISTAKES) as error:
         if args.debug:
             raise
@@ -84,10 +86,9 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
         raise ValueError("--resume goes on in a run folder: name it with --out RUN")
     config = _together(lambda: _config(args))
     network, data, options = _together(config.build)
-    speaks = _rank() == 0
-    out = _together(lambda: _run_folder(args, config.name) if speaks else None)
+    out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
     result = _fit(network, data, **options, out=out, resume=args.resume, progress=not args.quiet)
-    if speaks:
+    if _rank() == 0:
         plot_run(out)
         if not args.quiet:
             _print_summary(Console(), f"{out}: {result.reason}", result.summary)
@@ -122,7 +123,8 @@ def _run_folder(args: argparse.Namespace, name: str) -> Path:
     """Return the run folder that was named, or one that does not exist yet."""
     if args.out is not None:
         if args.resume is None and any(Path(args.out, "checkpoints").glob("*.h5")):
-            raise ValueError(f"{args.out} holds a run already: go on with it by --resume auto, or name another --out")
+            way_out = "go on with it by --resume auto, or name another --out"
+            raise ValueError(f"{args.out} holds a run already: {way_out}")
         return Path(args.out)
     first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, n = first, 1
@@ -162,11 +164,14 @@ def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
     network = read_network(str(path), "network", str(attributes["network"]))
     loss = read_loss(str(path), "loss", str(attributes["loss"]))
     found = result.evaluate(network, params, loss, _run_data(args))
-    record = {"checkpoint": str(path), "epoch": int(attributes["epoch"]), **{f"test_{k}": v for k, v in found.items()}}
+    record: dict[str, Any] = {"checkpoint": str(path), "epoch": int(attributes["epoch"])}
+    record |= {f"test_{key}": value for key, value in found.items()}
     if args.json:
         print(json.dumps(record))
     else:
-        shown = [(k.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for k, v in record.items()]
+        shown = [
+            (k.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for k, v in record.items()
+        ]
         _print_table(Console(), args.run, ("", ""), shown)
     return 0
 
@@ -204,24 +209,24 @@ def plan(args: argparse.Namespace, rest: Sequence[str]) -> int:
     batch, itemsize = config.training.batch_size, 8 if config.training.dtype == "float64" else 4
     if batch is None:
         batch = config.data.build().train.n_samples
-    fixed = {"stages": config.parallel.stages, "micro_batches": config.parallel.micro_batches, "itemsize": itemsize}
-    chosen = plans.choose(config.network, args.ranks, batch, **fixed)
+    fixed = {f.name: getattr(config.parallel, f.name) for f in fields(config.parallel)}
+    chosen = plans.choose(config.network, args.ranks, batch, **fixed, itemsize=itemsize)
     states = len(config.optimizer.state_names)
     predicted = plans.predict(config.network, chosen, batch, itemsize, states)
-    title = (
-        f"{_count(args.ranks, 'rank')} = {_count(chosen.shards, 'shard')} x {_count(chosen.stages, 'stage')}, batch {batch}, "
-        f"{_count(chosen.micro_batches, 'micro-batch', 'micro-batches')}: {1e3 * predicted.seconds:.3f} ms a step, predicted"
-    )
+    grid = f"{_count(chosen.shards, 'shard')} x {_count(chosen.stages, 'stage')}"
+    parts = _count(chosen.micro_batches, "micro-batch", "micro-batches")
+    cost = f"{1e3 * predicted.seconds:.3f} ms a step, predicted"
+    title = f"{_count(args.ranks, 'rank')} = {grid}, batch {batch}, {parts}: {cost}"
     columns = ("rank", "shard", "stage", "blocks", "samples", "ms", "MiB")
     _print_table(Console(), title, columns, _plan_rows(config, chosen, predicted, batch))
-    print("samples: of a batch; ms: of computation in a step; MiB: parameters, optimiser states and lifted variables")
+    print("samples: of a batch; ms: computing, a step; MiB: parameters, optimiser states, lifted variables")
     return 0
 
 
 def _plan_rows(config: Config, chosen: Any, predicted: Any, batch: int) -> list[tuple[str, ...]]:
     from paralift.data import even_range
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for rank in range(chosen.shards * chosen.stages):
         shard, stage = divmod(rank, chosen.stages)
         first, last = chosen.bounds[stage] + 1, chosen.bounds[stage + 1]
@@ -266,68 +271,15 @@ def doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
     return examination.main()
 
 
-def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return the arguments; those that are not known are left to a benchmark, or refused."""
-    parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and args.action is not bench:
-        parser.error(f"unknown arguments: {' '.join(rest)}; see paralift {args.command} --help")
-    return args, rest
-
-
-def _parser() -> argparse.ArgumentParser:
-    example = "example:\n  paralift train examples/digits.toml"
-    parser = _new_parser(prog="paralift", description="Train neural networks by lifted Bregman methods.", epilog=example)
-    parser.add_argument("--version", action="version", version=f"paralift {paralift.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def add(action: Callable[..., int], name: str, text: str, example: str, **options: Any) -> argparse.ArgumentParser:
-        epilog = f"example:\n  paralift {example}"
-        new = commands.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", epilog=epilog, **_STYLE, **options
-        )
-        new.add_argument("--debug", action="store_true", help="show the traceback of an error")
-        new.set_defaults(action=action)
-        return new
-
-    options = _train_options()
-    add(train, "train", "train a network", "train examples/digits.toml --epochs 5 --out runs/mine", parents=[options])
-    new = add(launch, "run", "train on several ranks of this machine", "run -n 2 examples/digits.toml", parents=[options])
-    new.add_argument("-n", type=int, required=True, metavar="N", help="number of ranks")
-    new = add(evaluate, "evaluate", "score the newest checkpoint of a run", "evaluate runs/mine --json")
-    new.add_argument("run", metavar="RUN", help="run folder")
-    new.add_argument("--data", metavar="EXPR", help="another data set, as in a configuration: 'digits(seed=1)'")
-    new.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
-    new = add(plot, "plot", "draw the curves of a run", "plot runs/mine")
-    new.add_argument("run", metavar="RUN", help="run folder")
-    new = add(plan, "plan", "print who would own what; nothing is trained", "plan examples/digits.toml --ranks 4")
-    new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
-    new.add_argument("--ranks", type=int, required=True, metavar="N", help="number of ranks")
-    new = add(bench, "bench", "measure speed", "bench kernels --help")
-    kinds = new.add_subparsers(dest="what", required=True, metavar="kernels|peers")
-    kinds.add_parser("kernels", add_help=False, help="fused kernels against a copy")
-    kinds.add_parser("peers", add_help=False, help="training steps against PyTorch and JAX")
-    add(doctor, "doctor", "examine this machine and installation", "doctor")
-    return parser
-
-
-_STYLE: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-
-
-def _new_parser(**options: Any) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(**options, **_STYLE)
-
-
-def _train_options() -> argparse.ArgumentParser:
-    """Return the arguments that ``train`` and ``run`` share."""
-    parser = _new_parser(add_help=False)
-    parser.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
-    parser.add_argument("--out", metavar="RUN", help="run folder; without it: runs/NAME-DATE-TIME")
-    parser.add_argument("--resume", metavar="auto|FILE", help="go on from the newest checkpoint in --out, or from a file")
-    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
-    parser.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
-    return parser
+ACTIONS: Mapping[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
+    "train": train,
+    "run": launch,
+    "evaluate": evaluate,
+    "plot": plot,
+    "plan": plan,
+    "bench": bench,
+    "doctor": doctor,
+}
 
 
 def _together(function: Callable[[], T]) -> T:

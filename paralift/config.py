@@ -12,7 +12,7 @@
     [parallel]
     stages = 2
 
-Only ``network`` and ``data`` are required. Paths in ``data`` are relative to the folder in which the command is started.
+Only ``network`` and ``data`` are required. Paths in ``data`` are relative to the folder in which a command starts.
 """
 
 from __future__ import annotations
@@ -27,12 +27,9 @@ from typing import Any
 from paralift import data as data_sets
 from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
-from paralift.lifted import activations, layers, maps
-from paralift.lifted.activations.base import Activation
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
-
-Vocabulary = Mapping[str, Callable[..., Any]]
+from paralift.vocabulary import DATA, LOSS, METHOD, NETWORK, OPTIMIZER, Vocabulary
 
 
 class ConfigError(ValueError):
@@ -94,7 +91,8 @@ class Config:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigError(f"configuration {path}: {reason}; see examples/digits.toml for one that works") from None
+            way_out = "see examples/digits.toml for one that works"
+            raise ConfigError(f"configuration {path}: {reason}; {way_out}") from None
         return cls.from_text(text, str(path), path.stem)
 
     @classmethod
@@ -115,7 +113,9 @@ class Config:
             if key not in document:
                 raise ConfigError(f"{where}: the key {key!r} is missing; for example {key} = {EXAMPLES[key]}")
         values = {key: read(where, key, document[key]) for key, read in READERS.items() if key in document}
-        tables = {key: _table(where, key, kind, document[key]) for key, kind in TABLES.items() if key in document}
+        tables = {
+            key: _table(where, key, kind, document[key]) for key, kind in TABLES.items() if key in document
+        }
         config = cls(**values, **tables, text=text, name=name)
         if config.loss is not None:
             try:
@@ -130,7 +130,7 @@ class Config:
         return cls.from_text(DEFAULT, "the default configuration", "digits")
 
     def changed(self, **training: Any) -> Config:
-        """Return the configuration with other values in ``[training]`` and a text that says so; None changes nothing."""
+        """Return the configuration with other values in ``[training]``, and in its text; None changes nothing."""
         new = {k: v for k, v in training.items() if v is not None}
         if not new:
             return self
@@ -147,7 +147,9 @@ class Config:
         DataError, OSError, ImportError, ValueError
             Whatever the data set raises.
         """
-        options = {f.name: getattr(table, f.name) for table in (self.training, self.parallel) for f in fields(table)}
+        options = {
+            f.name: getattr(table, f.name) for table in (self.training, self.parallel) for f in fields(table)
+        }
         parts = {"method": self.method, "optimizer": self.optimizer, "loss": self.loss, "config": self.text}
         return self.network, self.data.build(), {**parts, **options}
 
@@ -180,7 +182,8 @@ def read_network(where: str, key: str, value: Any) -> Network:
         return _built(where, key, Call("Sequential", Sequential, tuple(layer_list), {}))
     network = _built(where, key, _expression(where, key, value, NETWORK))
     if not isinstance(network, Network):
-        raise ConfigError(f"{where}, key {key!r}: {value!r} is a layer; write a list [{value!r}, ...] or Sequential(...)")
+        way_out = f"write a list [{value!r}, ...] or Sequential(...)"
+        raise ConfigError(f"{where}, key {key!r}: {value!r} is a layer; {way_out}")
     return network
 
 
@@ -193,7 +196,9 @@ def _object(vocabulary: Vocabulary, kind: type) -> Callable[[str, str, Any], Any
     def read(where: str, key: str, value: Any) -> Any:
         found = _built(where, key, _expression(where, key, value, vocabulary))
         if not isinstance(found, kind):
-            raise ConfigError(f"{where}, key {key!r}: {value!r} is no {kind.__name__}; for example {EXAMPLES[key]}")
+            raise ConfigError(
+                f"{where}, key {key!r}: {value!r} is no {kind.__name__}; for example {EXAMPLES[key]}"
+            )
         return found
 
     return read
@@ -201,8 +206,9 @@ def _object(vocabulary: Vocabulary, kind: type) -> Callable[[str, str, Any], Any
 
 def _expression(where: str, key: str, value: Any, vocabulary: Vocabulary) -> Call:
     if not isinstance(value, str):
+        example = EXAMPLES[key.partition("[")[0]]
         raise ConfigError(
-            f"{where}, key {key!r}: {value!r} was given, expected a string; for example {EXAMPLES[key.partition('[')[0]]}"
+            f"{where}, key {key!r}: {value!r} was given, expected a string; for example {example}"
         )
     try:
         return parse(value, vocabulary)
@@ -226,7 +232,8 @@ def _known_keys(where: str, table: str, document: Mapping[str, Any], names: tupl
 
 def _table(where: str, name: str, kind: type, value: Any) -> Any:
     if not isinstance(value, dict):
-        raise ConfigError(f"{where}, key {name!r}: {value!r} was given, expected a table: a line [{name}] and keys below it")
+        expected = f"a table: a line [{name}] and keys below it"
+        raise ConfigError(f"{where}, key {name!r}: {value!r} was given, expected {expected}")
     _known_keys(where, name, value, tuple(f.name for f in fields(kind)))
     return kind(**{key: _checked(where, f"{name}.{key}", v) for key, v in value.items()})
 
@@ -253,39 +260,13 @@ def _quoted(value: Any) -> str:
 
 
 def _network_text(network: Network) -> str:
-    if isinstance(network, Sequential) and repr(network) == f"Sequential({', '.join(map(repr, network.layers))})":
+    if (
+        isinstance(network, Sequential)
+        and repr(network) == f"Sequential({', '.join(map(repr, network.layers))})"
+    ):
         return "[\n" + "".join(f"    {_quoted(layer)},\n" for layer in network.layers) + "]"
     return _quoted(network)
 
-
-def _subclasses(room: Any, base: type) -> dict[str, Callable[..., Any]]:
-    """Return the public classes of a room that derive from `base` and can be made."""
-    found = {n: c for n, c in vars(room).items() if isinstance(c, type) and issubclass(c, base) and c is not base}
-    return {n: c for n, c in found.items() if n not in ABSTRACT}
-
-
-def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
-    return {f.__name__: f for f in functions}
-
-
-ABSTRACT = ("Elementwise", "ProximalLoss", "Projection", "Rowwise")
-REGULARIZERS = _subclasses(optim, optim.Regularizer)
-DATA: Vocabulary = _named(
-    data_sets.digits, data_sets.mnist1d, data_sets.mnist, data_sets.fashion_mnist, data_sets.from_files
-)
-NETWORK: Vocabulary = {
-    **_named(Sequential, layers.Graph, layers.Residual, layers.Parallel),
-    **_subclasses(maps, maps.Map),
-    **_subclasses(activations, Activation),
-    **{name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand")},  # normalisation layers
-}
-METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
-OPTIMIZER: Vocabulary = {
-    **_subclasses(optim, optim.Rule),
-    **_named(optim.Constant, optim.Cosine, optim.Step),
-    **REGULARIZERS,
-}
-LOSS: Vocabulary = _subclasses(losses, losses.Loss)
 
 EXAMPLES = {
     "data": '"digits"',

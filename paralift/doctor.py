@@ -86,7 +86,9 @@ def main(console: Console | None = None) -> int:
     checks = examine()
     for check in checks:
         style = STYLES[check.state]
-        table.add_row(check.what, f"[{style}]{check.state}[/{style}]", escape(check.found), escape(check.way_out))
+        table.add_row(
+            check.what, f"[{style}]{check.state}[/{style}]", escape(check.found), escape(check.way_out)
+        )
     console.print(table)
     return int(any(check.state == "broken" for check in checks))
 
@@ -101,19 +103,17 @@ def _safely(check: Callable[[], Check]) -> Check:
         return check()
     except Exception as error:
         what = check.__name__.removeprefix("check_").replace("_", " ")
-        return Check(what, "broken", f"{type(error).__name__}: {error}", "reinstall ParaLift: pip install --force-reinstall paralift")
+        way_out = "reinstall ParaLift: pip install --force-reinstall paralift"
+        return Check(what, "broken", f"{type(error).__name__}: {error}", way_out)
 
 
 def check_python() -> Check:
-    """Python: version and place."""
-    found = f"{platform.python_version()} ({sys.executable})"
-    if sys.version_info < (3, 11):
-        return Check("Python", "broken", found, "ParaLift needs Python 3.11 or newer")
-    return Check("Python", "ok", found)
+    """Return Python's version and place."""
+    return Check("Python", "ok", f"{platform.python_version()} ({sys.executable})")
 
 
 def check_packages() -> Check:
-    """All required packages are installed."""
+    """Return whether the required packages are installed, with their versions."""
     versions, absent = [], []
     for package in REQUIRED:
         try:
@@ -121,30 +121,35 @@ def check_packages() -> Check:
         except metadata.PackageNotFoundError:
             absent.append(package)
     if absent:
-        return Check("packages", "broken", f"not installed: {', '.join(absent)}", f"pip install {' '.join(absent)}")
+        return Check(
+            "packages", "broken", f"not installed: {', '.join(absent)}", f"pip install {' '.join(absent)}"
+        )
     return Check("packages", "ok", ", ".join(versions))
 
 
 def check_blas() -> Check:
-    """The library behind NumPy's matrix products, and whether its kernel is pinned."""
+    """Return the library behind NumPy's matrix products, and whether its kernel is pinned."""
     import numpy as np
     from threadpoolctl import threadpool_info
 
     np.ones((2, 2)) @ np.ones((2, 2))
     found = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     if not found:
-        return Check("BLAS", "warning", "not recognised by threadpoolctl", "install NumPy from a wheel for OpenBLAS")
+        return Check(
+            "BLAS", "warning", "not recognised by threadpoolctl", "install NumPy from a wheel for OpenBLAS"
+        )
     pool = found[0]
-    text = f"{pool['internal_api']} {pool['version']}, kernel {pool.get('architecture', '?')}, {pool['num_threads']} threads"
+    kernel, threads = pool.get("architecture", "unknown"), pool["num_threads"]
+    text = f"{pool['internal_api']} {pool['version']}, kernel {kernel}, {threads} threads"
     pinned = os.environ.get("OPENBLAS_CORETYPE")
     if pinned:
-        way_out = "products may run at half speed: unset OPENBLAS_CORETYPE, unless you need the same bits on all machines"
+        way_out = "products may run at half speed: unset it, unless you need the same bits on all machines"
         return Check("BLAS", "warning", f"{text}; pinned by OPENBLAS_CORETYPE={pinned}", way_out)
     return Check("BLAS", "ok", text)
 
 
 def check_numba() -> Check:
-    """Numba: version, threading layers that load, and where compiled kernels are kept."""
+    """Return Numba's version, the threading layers that load, and whether compiled kernels can be kept."""
     import importlib
 
     import numba
@@ -156,18 +161,19 @@ def check_numba() -> Check:
             layers.append(layer)
         except ImportError:
             continue
-    found = f"{numba.__version__}, threading layers {', '.join(layers) or 'none'}, {numba.get_num_threads()} threads"
+    loaded = ", ".join(layers) or "none"
+    found = f"{numba.__version__}, threading layers {loaded}, {numba.get_num_threads()} threads"
     import paralift.kernels
 
     folder = Path(paralift.kernels.__path__[0])
     if not os.access(folder, os.W_OK) and "NUMBA_CACHE_DIR" not in os.environ:
-        way_out = f"{folder} cannot be written: set NUMBA_CACHE_DIR to a folder that can, or every process compiles anew"
+        way_out = f"{folder} cannot be written: set NUMBA_CACHE_DIR, or every process may compile anew"
         return Check("Numba", "warning", found, way_out)
     return Check("Numba", "ok", found)
 
 
 def check_cores() -> Check:
-    """Cores that this process may use, of those that there are."""
+    """Return how many cores this process may use, of those that there are."""
     total = os.cpu_count() or 1
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else total
     found = f"{usable} usable of {total}, {platform.machine()}"
@@ -175,7 +181,7 @@ def check_cores() -> Check:
 
 
 def check_mpi() -> Check:
-    """The mpi4py and its MPI library: versions and thread level."""
+    """Return the versions of mpi4py and its MPI library, and the thread level."""
     install = "only for more than one rank: pip install 'paralift[mpi]'"
     try:
         metadata.version("mpi4py")
@@ -189,7 +195,7 @@ def check_mpi() -> Check:
 
 
 def check_launcher() -> Check:
-    """The launcher beside this Python starts two ranks that find each other."""
+    """Return whether the launcher beside this Python starts two ranks that find each other."""
     try:
         command = mpirun_command(2)
     except LaunchError as error:
@@ -197,20 +203,23 @@ def check_launcher() -> Check:
     code, out, err = ask([*command, "-c", LAUNCH_QUESTION])
     if code == 0 and last_line(out) == "2":
         return Check("launcher", "ok", f"{command[0]}: 2 ranks found each other")
-    way_out = "compare the MPI of mpi4py (above) with the launcher's, and try the launcher alone: mpirun -n 2 hostname"
-    return Check("launcher", "warning", f"{command[0]}: rc {code}, {last_line(out) or last_line(err)}", way_out)
+    way_out = "compare mpi4py's MPI (above) with the launcher's; try the launcher alone: mpirun -n 2 hostname"
+    return Check(
+        "launcher", "warning", f"{command[0]}: rc {code}, {last_line(out) or last_line(err)}", way_out
+    )
 
 
 def check_hdf5() -> Check:
-    """The h5py and whether its HDF5 is parallel."""
+    """Return the versions of h5py and HDF5, and whether it is parallel."""
     import h5py
 
-    kind = "parallel" if h5py.get_config().mpi else "serial (enough: rank 0 writes checkpoints, every rank reads its shard)"
+    serial = "serial (enough: rank 0 writes checkpoints, every rank reads its shard)"
+    kind = "parallel" if h5py.get_config().mpi else serial
     return Check("HDF5", "ok", f"h5py {h5py.__version__}, HDF5 {h5py.version.hdf5_version}, {kind}")
 
 
 def check_gpu() -> Check:
-    """CuPy, its compiler and the devices."""
+    """Return the versions of CuPy and its compiler, and the devices."""
     driver = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
     code, out, err = ask([sys.executable, "-c", GPU_QUESTION])
     if code != 0:
@@ -218,33 +227,41 @@ def check_gpu() -> Check:
         text = "CuPy is not installed" if absent else f"CuPy does not work: {last_line(err)}"
         install = "pip install 'paralift[gpu]' (CUDA 13) or 'paralift[gpu12]' (CUDA 12)"
         if not driver:
-            return Check("GPU", "missing", f"{text}; no NVIDIA driver found", f"only for device=\"gpu\": a GPU, then {install}")
+            return Check(
+                "GPU", "missing", f"{text}; no NVIDIA driver", f"only to train on one: a GPU, then {install}"
+            )
         return Check("GPU", "missing" if absent else "warning", f"{text}; an NVIDIA driver is there", install)
     known = json.loads(last_line(out))
     text = f"CuPy {known['cupy']}, NVRTC {known['nvrtc']}"
     if not known["devices"]:
-        return Check("GPU", "warning", f"{text}; no device: {known.get('error', 'none found')}", "look at nvidia-smi")
+        return Check(
+            "GPU", "warning", f"{text}; no device: {known.get('error', 'none found')}", "look at nvidia-smi"
+        )
     return Check("GPU", "ok", f"{text}; {'; '.join(known['devices'])}")
 
 
 def check_data() -> Check:
-    """The folder with data sets that are not built in."""
+    """Return what lies in the folder of data sets that are not built in."""
     folder = os.environ.get("PARALIFT_DATA")
     if not folder:
-        return Check("data sets", "missing", "PARALIFT_DATA is not set", "only for mnist() and fashion_mnist() without a folder")
+        way_out = "only for mnist() and fashion_mnist() without a folder"
+        return Check("data sets", "missing", "PARALIFT_DATA is not set", way_out)
     if not Path(folder).is_dir():
-        return Check("data sets", "warning", f"PARALIFT_DATA={folder} is no folder", "set it to the folder of the data sets")
-    return Check("data sets", "ok", f"{folder}: {', '.join(sorted(p.name for p in Path(folder).iterdir() if p.is_dir())) or 'empty'}")
+        return Check(
+            "data sets", "warning", f"PARALIFT_DATA={folder} is no folder", "name the folder of the data sets"
+        )
+    names = sorted(path.name for path in Path(folder).iterdir() if path.is_dir())
+    return Check("data sets", "ok", f"{folder}: {', '.join(names) or 'empty'}")
 
 
 CHECKS: Sequence[Callable[[], Check]] = (
-    check_python, check_packages, check_cores, check_blas, check_numba, check_hdf5, check_mpi, check_launcher, check_gpu,
-    check_data,
+    check_python, check_packages, check_cores, check_blas, check_numba, check_hdf5, check_mpi, check_launcher,
+    check_gpu, check_data,
 )  # fmt: skip
 
 
 def ask(command: Sequence[str], deadline: float = DEADLINE) -> tuple[int, str, str]:
-    """Run a command outside of any MPI job; return (code, stdout, stderr), code 124 if it took longer than the deadline."""
+    """Run a command outside of any MPI job; return (code, stdout, stderr), code 124 after the deadline in s."""
     process = subprocess.Popen(
         list(command), env=outside(os.environ), start_new_session=True, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -260,7 +277,9 @@ def ask(command: Sequence[str], deadline: float = DEADLINE) -> tuple[int, str, s
 
 def outside(base: Mapping[str, str]) -> dict[str, str]:
     """Return an environment for a process that starts its own MPI, even where this one is a rank of a job."""
-    launched = any(name in base for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS"))
+    launched = any(
+        name in base for name in ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
+    )
     kept = {k: v for k, v in base.items() if not (launched and k.startswith(LAUNCHED))}
     return mpi_environment(kept)
 

@@ -1,7 +1,7 @@
 """Expressions in configuration files: Python's call syntax, read from its syntax tree and never run as Python.
 
-What may stand in one: the names of a vocabulary, calls with positional and keyword arguments, numbers, strings, True, False,
-None, lists, tuples and dictionaries. So the repr of every layer, method, optimiser and loss is an expression.
+What may stand in one: the names of a vocabulary, calls with positional and keyword arguments, numbers, strings, True,
+False, None, lists, tuples and dictionaries. So the repr of every layer, method, optimiser and loss is an expression.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def parse(text: str, vocabulary: Mapping[str, Callable[..., Any]]) -> Call:
         node = ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
         place = f" at column {error.offset}" if error.offset else ""
-        raise ExpressionError(f"{text!r} is no expression: {error.msg}{place}; write a call such as name(1, key=2)") from None
+        raise ExpressionError(
+            f"{text!r} is no expression: {error.msg}{place}; write a call such as name(1, key=2)"
+        ) from None
     except (RecursionError, MemoryError, ValueError) as error:
         raise ExpressionError(f"the text of {len(text)} characters is no expression: {error}") from None
     if isinstance(node, ast.Name | ast.Attribute):
@@ -118,8 +120,8 @@ def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:
     if isinstance(node, ast.Name) and node.id in vocabulary:
         raise ExpressionError(f"{node.id} is a name without a call: write {node.id}()")
     raise ExpressionError(
-        f"{ast.unparse(node)!r} was given, expected a call, a number, a string, True, False, None, a list, a tuple or a "
-        "dictionary: nothing is computed in a configuration"
+        f"{ast.unparse(node)!r} was given, expected a call, a number, a string, True, False, None, a list, a tuple "
+        "or a dictionary: nothing is computed in a configuration"
     )
 
 
@@ -147,11 +149,15 @@ def _name(node: ast.expr) -> str:
 def _check(call: Call) -> None:
     """Raise ExpressionError unless the arguments fit the function's signature and its plain annotations."""
     signature = inspect.signature(call.function)
-    named = {n: p for n, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    named = {
+        n: p for n, p in signature.parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+    }
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for name in call.keywords:
         if name not in named and not open_ended:
-            raise ExpressionError(f"{call!r}: unknown argument {name!r}; {known(name, named) if named else 'it takes none'}")
+            raise ExpressionError(
+                f"{call!r}: unknown argument {name!r}; {known(name, named) if named else 'it takes none'}"
+            )
     try:
         bound = signature.bind(*call.arguments, **call.keywords)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Starting MPI jobs on this machine: the launcher, the environment that it needs, and a child that leaves nothing behind."""
+"""Starting MPI jobs on this machine: the launcher, its environment, and a child that leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def mpi_environment(base: Mapping[str, str]) -> dict[str, str]:
 
 
 def mpirun_command(n: int) -> list[str]:
-    """Return the start of a command that runs Python on `n` ranks: the launcher beside this Python, and ``-m mpi4py``.
+    """Return the start of a command for `n` ranks: the launcher beside this Python, this Python, ``-m mpi4py``.
 
-    The launcher of the same environment fits its mpi4py; one found on PATH may belong to another MPI and would start `n`
-    runs that do not know each other. Under ``-m mpi4py`` a rank's exception ends the job instead of hanging it.
+    The launcher of the same environment fits its mpi4py; one found on PATH may belong to another MPI and would start
+    `n` runs that do not know each other. Under ``-m mpi4py`` a rank's exception ends the job instead of hanging it.
 
     Raises
     ------
@@ -74,8 +74,8 @@ def mpirun_command(n: int) -> list[str]:
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
-    Signals that reach this process are handed on; a second interrupt kills the group. A command that died of signal s
-    gives 128 + s. Nothing of the group survives.
+    Signals that reach this process are handed on; a second interrupt kills the group. A command that died of
+    signal s gives 128 + s. Nothing of the group survives.
     """
     process = subprocess.Popen(list(command), env=dict(environment), start_new_session=True)
     try:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import paralift as pl
 from paralift.lifted.activations.base import Activation
-from paralift.lifted.losses import Loss
+from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.network import Network
 
 Params = dict[str, dict[str, np.ndarray]]
@@ -143,12 +143,7 @@ def problem(network: Network, n: int = 5, seed: int = 0, labels: bool = True, lo
     else:
         y = rng.standard_normal((n, *network.output_shape))
         y = activation.sigma(y.reshape(-1, y.shape[-1])).reshape(y.shape)
-    loss = pl.losses.BregmanLoss() if loss is None and activation.is_identity else loss
-    return Problem(network, random_params(network, seed), x, y, loss or _loss_of(activation))
-
-
-def _loss_of(activation: Activation) -> Loss:
-    return pl.losses.CrossEntropy() if isinstance(activation, pl.Softmax) else pl.losses.BregmanLoss()
+    return Problem(network, random_params(network, seed), x, y, default_loss(activation) if loss is None else loss)
 
 
 def skips(activation: Activation, width: int = 4, outputs: int = 3, end: Activation | None = None) -> Network:

@@ -11,6 +11,7 @@ import pytest
 
 import paralift as pl
 from paralift import cli
+from paralift.arguments import parse
 from paralift.cli import main
 from paralift.parallel.grid import AgreedError
 
@@ -49,7 +50,7 @@ def test_help_ends_with_an_example(command, capsys):
     assert text.startswith(f"usage: paralift {' '.join(command)}".rstrip())
     *_, title, example = text.rstrip().splitlines()
     assert title == "example:" and example.startswith("  paralift ")
-    args, _ = cli._parse(example.split()[1:]) if "--help" not in example else cli._parse(["bench", "kernels"])
+    args, _ = parse(example.split()[1:]) if "--help" not in example else parse(["bench", "kernels"])
     assert not command or args.command == command[0]
 
 
@@ -114,7 +115,11 @@ def test_plan_shows_every_rank_and_trains_nothing(config, capsys):
     assert main(["plan", config, "--ranks", "3"]) == 0
     table = capsys.readouterr().out
     assert "3 ranks = 3 shards x 1 stage, batch 128" in table
-    assert [line.split("│")[5].strip() for line in table.splitlines() if "linear" in line] == ["42", "43", "43"]
+    assert [line.split("│")[5].strip() for line in table.splitlines() if "linear" in line] == [
+        "42",
+        "43",
+        "43",
+    ]
     assert {path.name for path in Path().iterdir()} == {config}
 
 
@@ -136,10 +141,21 @@ def test_run_starts_train_with_the_same_arguments(config, monkeypatch):
     monkeypatch.setattr(cli, "run", fake)
     monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", str(n)])
     assert main(["run", "-n", "2", config, "--out", "x y", "--epochs=3", "--seed", "0", "--quiet"]) == 7
-    expected = ["mpirun", "2", "-m", "paralift", "train", config, "--out=x y", "--epochs=3", "--seed=0", "--quiet"]
+    expected = [
+        "mpirun",
+        "2",
+        "-m",
+        "paralift",
+        "train",
+        config,
+        "--out=x y",
+        "--epochs=3",
+        "--seed=0",
+        "--quiet",
+    ]
     assert seen["command"] == expected
     assert seen["environment"]["OMPI_MCA_osc"] == "^ucx"
-    args, _ = cli._parse(expected[4:])
+    args, _ = parse(expected[4:])
     assert (args.out, args.epochs, args.seed, args.quiet, args.resume) == ("x y", 3, 0, True, None)
 
 
@@ -155,7 +171,10 @@ def test_bench_hands_over(monkeypatch):
 ERRORS = {
     "no file": (["train", "none.toml"], "configuration none.toml: No such file or directory"),
     "resume without a folder": (["train", "--resume", "auto"], "name it with --out RUN"),
-    "epochs": (["train", "--epochs", "0"], "'training.epochs': 0 was given, expected a whole number of at least 1"),
+    "epochs": (
+        ["train", "--epochs", "0"],
+        "'training.epochs': 0 was given, expected a whole number of at least 1",
+    ),
     "no run": (["evaluate", "none"], "none: no checkpoint found"),
     "nothing to plot": (["plot", "none"], "none/metrics.jsonl does not exist"),
     "no ranks to plan": (["plan", "--ranks", "0"], "--ranks is 0, expected at least 1"),
@@ -178,7 +197,9 @@ def test_a_network_that_does_not_fit_the_data(config, capsys):
 def test_a_folder_that_holds_a_run_is_not_overwritten(config, capsys):
     assert main(["train", config, "--out", "run", "--quiet"]) == 0
     before = Path("run/metrics.jsonl").read_text()
-    assert "run holds a run already: go on with it by --resume auto" in fails(capsys, "train", config, "--out", "run")
+    assert "run holds a run already: go on with it by --resume auto" in fails(
+        capsys, "train", config, "--out", "run"
+    )
     assert Path("run/metrics.jsonl").read_text() == before
 
 
@@ -194,7 +215,9 @@ def test_debug_shows_the_traceback(config):
         main(["plot", "none", "--debug"])
 
 
-@pytest.mark.parametrize("argv", [[], ["nothing"], ["train", "--bogus"], ["run"], ["plan"], ["bench", "nothing"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["nothing"], ["train", "--bogus"], ["run"], ["plan"], ["bench", "nothing"]]
+)
 def test_arguments_that_are_not_known(argv, capsys):
     assert main(argv) == 2
     captured = capsys.readouterr()
@@ -226,7 +249,14 @@ class Rank:
 
 def test_only_rank_0_speaks(monkeypatch, capsys):
     monkeypatch.setattr(cli, "find_world", lambda: Rank(1))
-    for argv in (["--help"], ["train", "--bogus"], ["plot", "none"], ["evaluate", "none"], ["plan", "--ranks", "0"], ["doctor"]):
+    for argv in (
+        ["--help"],
+        ["train", "--bogus"],
+        ["plot", "none"],
+        ["evaluate", "none"],
+        ["plan", "--ranks", "0"],
+        ["doctor"],
+    ):
         assert main(argv) == 0, argv
     captured = capsys.readouterr()
     assert captured.out == captured.err == ""

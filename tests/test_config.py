@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import paralift as pl
-from paralift import config as configurations
+from paralift import vocabulary
 from paralift.config import Config, ConfigError, Parallel, Training
 from paralift.expressions import Call, ExpressionError, parse
 from paralift.lifted import maps
@@ -26,7 +26,9 @@ widths = st.integers(1, 6)
 numbers = st.floats(1e-6, 10.0)
 small = st.floats(0.0, 0.99)
 activations = st.one_of(
-    st.sampled_from([pl.ReLU(), pl.Tanh(), pl.Softplus(), pl.Identity(), pl.Softmax(), pl.Sparsemax(), pl.Arctan()]),
+    st.sampled_from(
+        [pl.ReLU(), pl.Tanh(), pl.Softplus(), pl.Identity(), pl.Softmax(), pl.Sparsemax(), pl.Arctan()]
+    ),
     numbers.map(pl.SoftThreshold),
     st.builds(pl.LeakyReLU, st.floats(0.01, 1.0)),
     st.builds(pl.Hardtanh, st.floats(-3.0, -0.1), st.floats(0.1, 3.0)),
@@ -45,7 +47,9 @@ rates = st.one_of(
 optimizers = st.one_of(
     st.builds(pl.optim.Adam, rates, st.tuples(small, small), weight_decay=small, regularizer=regularizers),
     st.builds(pl.optim.AdamW, rates),
-    st.builds(pl.optim.SGD, rates, momentum=st.floats(0.1, 0.9), nesterov=st.booleans(), regularizer=regularizers),
+    st.builds(
+        pl.optim.SGD, rates, momentum=st.floats(0.1, 0.9), nesterov=st.booleans(), regularizer=regularizers
+    ),
 )
 states = st.dictionaries(st.sampled_from(["linear1", "input"]), st.builds(pl.optim.L1, numbers))
 orders = st.sampled_from(["gauss_seidel", "two_colour", "jacobi"])
@@ -72,7 +76,9 @@ def networks(draw: st.DrawFn) -> pl.Sequential:
         elif kind == "residual":
             layers.append(pl.Residual(pl.Linear(n, n), draw(activations)))
         elif kind == "parallel":
-            layers.append(pl.Parallel(pl.Linear(n, n), [pl.Diagonal(n), draw(activations)], combine="concatenate"))
+            layers.append(
+                pl.Parallel(pl.Linear(n, n), [pl.Diagonal(n), draw(activations)], combine="concatenate")
+            )
             n = 2 * n
         else:
             layers.append(draw(st.sampled_from([pl.LayerNorm(n), pl.RMSNorm(n, eps=1e-3)])))
@@ -114,7 +120,9 @@ def test_an_input_shape_survives():
 
 
 def test_names_may_be_written_as_in_a_script():
-    config = Config.from_text(MINIMAL + "optimizer = 'pl.optim.SGD(0.1, momentum=0.9)'\nmethod = 'methods.backprop'\n")
+    config = Config.from_text(
+        MINIMAL + "optimizer = 'pl.optim.SGD(0.1, momentum=0.9)'\nmethod = 'methods.backprop'\n"
+    )
     assert config.optimizer == pl.optim.SGD(0.1, momentum=0.9)
     assert config.method == pl.methods.backprop()
 
@@ -123,16 +131,16 @@ def test_every_public_layer_loss_and_rule_is_known():
     public = {name: value for name, value in vars(pl).items() if isinstance(value, type)}
     bases = (activation_base.Activation, maps.Map, pl.Sequential, pl.Graph, pl.Residual, pl.Parallel)
     layers = {name for name, kind in public.items() if issubclass(kind, bases) or hasattr(kind, "expand")}
-    assert {"Linear", "ReLU", "LayerNorm", "Graph"} <= layers <= set(configurations.NETWORK)
-    assert set(pl.losses.__all__) - {"Loss"} <= set(configurations.LOSS)
-    assert set(pl.optim.__all__) - {"Rule", "Schedule", "Regularizer"} <= set(configurations.OPTIMIZER)
+    assert {"Linear", "ReLU", "LayerNorm", "Graph"} <= layers <= set(vocabulary.NETWORK)
+    assert set(pl.losses.__all__) - {"Loss"} <= set(vocabulary.LOSS)
+    assert set(pl.optim.__all__) - {"Rule", "Schedule", "Regularizer"} <= set(vocabulary.OPTIMIZER)
 
 
 def test_nothing_known_is_abstract():
-    for name, kind in {**configurations.NETWORK, **configurations.LOSS, **configurations.OPTIMIZER}.items():
+    for name, kind in {**vocabulary.NETWORK, **vocabulary.LOSS, **vocabulary.OPTIMIZER}.items():
         assert not name.startswith("_") and not inspect.isabstract(kind)
     assert not {"Loss", "ProximalLoss", "Activation", "Elementwise", "Map", "Regularizer"} & (
-        set(configurations.NETWORK) | set(configurations.LOSS) | set(configurations.OPTIMIZER)
+        set(vocabulary.NETWORK) | set(vocabulary.LOSS) | set(vocabulary.OPTIMIZER)
     )
 
 
@@ -156,7 +164,9 @@ def test_examples_are_read_and_explained(path):
 
 
 def test_build_gives_what_fit_takes():
-    config = Config.from_text(MINIMAL + 'loss = "CrossEntropy()"\n[training]\nbatch_size = "full"\nepochs = 1\n')
+    config = Config.from_text(
+        MINIMAL + 'loss = "CrossEntropy()"\n[training]\nbatch_size = "full"\nepochs = 1\n'
+    )
     network, data, options = config.build()
     assert set(options) <= set(inspect.signature(pl.fit).parameters)
     assert options["batch_size"] is None and options["config"] == config.text
@@ -170,53 +180,133 @@ def test_changes_are_written_down():
     changed = config.changed(epochs=7, seed=3)
     again = Config.from_text(changed.text)
     assert (again.training.epochs, again.training.seed, changed.name) == (7, 3, "mine")
-    with pytest.raises(ConfigError, match=r"the command line, key 'training.epochs': 0 was given, expected .* at least 1"):
+    with pytest.raises(
+        ConfigError, match=r"the command line, key 'training.epochs': 0 was given, expected .* at least 1"
+    ):
         config.changed(epochs=0)
 
 
 ERRORS = {
     "toml": ('data = "digits"\nnetwork = \n', r"no TOML: .*\(at line 2, column 1\d\)"),
-    "missing data": ('network = ["Linear(64, 10)"]\n', r"the key 'data' is missing; for example data = \"digits\""),
+    "missing data": (
+        'network = ["Linear(64, 10)"]\n',
+        r"the key 'data' is missing; for example data = \"digits\"",
+    ),
     "missing network": ('data = "digits"\n', r"the key 'network' is missing; for example network = \["),
-    "unknown key": ('netwrk = "x"\n' + MINIMAL, r"unknown key 'netwrk'; did you mean 'network'\? known: data, loss"),
-    "unknown key in a table": (MINIMAL + "[training]\nepoch = 3\n", r"unknown key 'epoch' in \[training\]; did you mean 'ep"),
-    "no table": (MINIMAL + "training = 3\n", r"key 'training': 3 was given, expected a table: a line \[training\]"),
-    "unknown name": (MINIMAL + 'optimizer = "Adm(1)"\n', r"key 'optimizer': unknown name 'Adm'; did you mean 'Adam'\?"),
-    "unknown argument": (MINIMAL + 'method = "nudged(bta=1)"\n', r"nudged\(bta=1\): unknown argument 'bta'; .*'beta'"),
-    "argument of none": ('data = "digits"\nnetwork = ["ReLU(x=1)"]\n', r"unknown argument 'x'; it takes none"),
-    "too many": (MINIMAL + 'optimizer = "Constant(1, 2)"\n', r"too many positional arguments, expected Constant\(rate\)"),
-    "missing argument": (MINIMAL + 'optimizer = "SGD()"\n', r"SGD\(\): missing a required argument: 'rate', expected SGD\("),
-    "type of an argument": (MINIMAL + "method = \"nudged('a')\"\n", r"nudged\('a'\): beta is 'a', expected float"),
+    "unknown key": (
+        'netwrk = "x"\n' + MINIMAL,
+        r"unknown key 'netwrk'; did you mean 'network'\? known: data, loss",
+    ),
+    "unknown key in a table": (
+        MINIMAL + "[training]\nepoch = 3\n",
+        r"unknown key 'epoch' in \[training\]; did you mean 'ep",
+    ),
+    "no table": (
+        MINIMAL + "training = 3\n",
+        r"key 'training': 3 was given, expected a table: a line \[training\]",
+    ),
+    "unknown name": (
+        MINIMAL + 'optimizer = "Adm(1)"\n',
+        r"key 'optimizer': unknown name 'Adm'; did you mean 'Adam'\?",
+    ),
+    "unknown argument": (
+        MINIMAL + 'method = "nudged(bta=1)"\n',
+        r"nudged\(bta=1\): unknown argument 'bta'; .*'beta'",
+    ),
+    "argument of none": (
+        'data = "digits"\nnetwork = ["ReLU(x=1)"]\n',
+        r"unknown argument 'x'; it takes none",
+    ),
+    "too many": (
+        MINIMAL + 'optimizer = "Constant(1, 2)"\n',
+        r"too many positional arguments, expected Constant\(rate\)",
+    ),
+    "missing argument": (
+        MINIMAL + 'optimizer = "SGD()"\n',
+        r"SGD\(\): missing a required argument: 'rate', expected SGD\(",
+    ),
+    "type of an argument": (
+        MINIMAL + "method = \"nudged('a')\"\n",
+        r"nudged\('a'\): beta is 'a', expected float",
+    ),
     "bool is no number": (MINIMAL + 'method = "nudged(True)"\n', r"beta is True, expected float"),
-    "one of two types": (MINIMAL + 'method = "nudged(relative=[])"\n', r"relative is \[\], expected float or None"),
-    "value of an argument": (MINIMAL + 'method = "nudged(-1)"\n', r"key 'method': Nudge: beta is -1, expected a number gr"),
-    "number for a string": ("data = 3\n" + MINIMAL.split("\n")[1], r"key 'data': 3 was given, expected a string; for ex"),
-    "syntax": (MINIMAL + 'method = "nudged(1"\n', r"'nudged\(1' is no expression: .*never closed at column 7"),
+    "one of two types": (
+        MINIMAL + 'method = "nudged(relative=[])"\n',
+        r"relative is \[\], expected float or None",
+    ),
+    "value of an argument": (
+        MINIMAL + 'method = "nudged(-1)"\n',
+        r"key 'method': Nudge: beta is -1, expected a number gr",
+    ),
+    "number for a string": (
+        "data = 3\n" + MINIMAL.split("\n")[1],
+        r"key 'data': 3 was given, expected a string; for ex",
+    ),
+    "syntax": (
+        MINIMAL + 'method = "nudged(1"\n',
+        r"'nudged\(1' is no expression: .*never closed at column 7",
+    ),
     "no call": (MINIMAL + 'method = "[1, 2]"\n', r"'\[1, 2\]' was given, expected a call such as"),
-    "computation": (MINIMAL + 'optimizer = "Adam(1 + 1)"\n', r"'1 \+ 1' was given, expected a call.*nothing is computed"),
+    "computation": (
+        MINIMAL + 'optimizer = "Adam(1 + 1)"\n',
+        r"'1 \+ 1' was given, expected a call.*nothing is computed",
+    ),
     "comprehension": (MINIMAL + 'optimizer = "Adam([i for i in ()])"\n', r"nothing is computed"),
     "import": (MINIMAL + "optimizer = \"__import__('os')\"\n", r"unknown name '__import__'"),
     "attribute": (MINIMAL + 'optimizer = "Adam.__init__(1)"\n', r"unknown name 'Adam.__init__'"),
     "call of a call": (MINIMAL + 'optimizer = "Adam()()"\n', r"unknown name 'Adam\(\)'"),
     "star": (MINIMAL + 'optimizer = "Adam(*[1])"\n', r"\* and \*\* cannot be used"),
     "double star": (MINIMAL + 'optimizer = "Adam(**{})"\n', r"\* and \*\* cannot be used"),
-    "name without a call": ('data = "digits"\nnetwork = "Sequential(ReLU)"\n', r"ReLU is a name without a call: write ReLU\("),
+    "name without a call": (
+        'data = "digits"\nnetwork = "Sequential(ReLU)"\n',
+        r"ReLU is a name without a call: write ReLU\(",
+    ),
     "free name": (MINIMAL + 'optimizer = "Adam(inf)"\n', r"'inf' was given, expected a call, a number"),
     "complex": (MINIMAL + 'optimizer = "Adam(1j)"\n', r"'1j' was given, expected"),
     "minus a string": (MINIMAL + "optimizer = \"Adam(-'a')\"\n", r"was given, expected a call"),
-    "deep": (MINIMAL + f'optimizer = "Adam({"(" * 500}1{")" * 500})"\n', r"is no expression: too many nested parentheses"),
+    "deep": (
+        MINIMAL + f'optimizer = "Adam({"(" * 500}1{")" * 500})"\n',
+        r"is no expression: too many nested parentheses",
+    ),
     "null": (MINIMAL + 'optimizer = "Adam(\\u0000)"\n', r"is no expression: source code .*null bytes"),
     "empty list": ('data = "digits"\nnetwork = []\n', r"key 'network': the list is empty"),
-    "layer in a list": ('data = "digits"\nnetwork = ["Linear(64, 10)", 3]\n', r"key 'network\[1\]': 3 was given, expected a str"),
+    "layer in a list": (
+        'data = "digits"\nnetwork = ["Linear(64, 10)", 3]\n',
+        r"key 'network\[1\]': 3 was given, expected a str",
+    ),
     "layer alone": ('data = "digits"\nnetwork = "Linear(64, 10)"\n', r"is a layer; write a list \['Linear"),
-    "shapes": ('data = "digits"\nnetwork = ["Linear(64, 9)", "Linear(8, 3)"]\n', r"key 'network': block 2 .* gives shape \(9,\)"),
-    "part of a method": (MINIMAL + 'method = "Sweep()"\n', r"key 'method': 'Sweep\(\)' is no Method; for example \"nudged"),
-    "loss and output": (MINIMAL + 'loss = "Squared()"\n', r"key 'loss': Squared\(\) needs Identity\(\) as the network's last"),
-    "whole number": (MINIMAL + "[training]\nepochs = 0\n", r"'training.epochs': 0 was given, expected a whole number of at l"),
-    "no bool": (MINIMAL + "[parallel]\nstages = true\n", r"'parallel.stages': True was given, expected a whole number"),
-    "batch size": (MINIMAL + '[training]\nbatch_size = "all"\n', r"'all' was given, expected a whole .* 1, or \"full\""),
-    "words": (MINIMAL + '[training]\ndtype = "int8"\n', r"'int8' was given, expected \"float32\" or \"float64\""),
-    "true or false": (MINIMAL + "[training]\nshuffle = 1\n", r"'training.shuffle': 1 was given, expected true or false"),
+    "shapes": (
+        'data = "digits"\nnetwork = ["Linear(64, 9)", "Linear(8, 3)"]\n',
+        r"key 'network': block 2 .* gives shape \(9,\)",
+    ),
+    "part of a method": (
+        MINIMAL + 'method = "Sweep()"\n',
+        r"key 'method': 'Sweep\(\)' is no Method; for example \"nudged",
+    ),
+    "loss and output": (
+        MINIMAL + 'loss = "Squared()"\n',
+        r"key 'loss': Squared\(\) needs Identity\(\) as the network's last",
+    ),
+    "whole number": (
+        MINIMAL + "[training]\nepochs = 0\n",
+        r"'training.epochs': 0 was given, expected a whole number of at l",
+    ),
+    "no bool": (
+        MINIMAL + "[parallel]\nstages = true\n",
+        r"'parallel.stages': True was given, expected a whole number",
+    ),
+    "batch size": (
+        MINIMAL + '[training]\nbatch_size = "all"\n',
+        r"'all' was given, expected a whole .* 1, or \"full\"",
+    ),
+    "words": (
+        MINIMAL + '[training]\ndtype = "int8"\n',
+        r"'int8' was given, expected \"float32\" or \"float64\"",
+    ),
+    "true or false": (
+        MINIMAL + "[training]\nshuffle = 1\n",
+        r"'training.shuffle': 1 was given, expected true or false",
+    ),
 }
 
 
@@ -228,7 +318,9 @@ def test_errors_name_file_key_and_what_is_known(text, message):
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigError, match=r"configuration .*nothing.toml: No such file .* see examples/digits.toml"):
+    with pytest.raises(
+        ConfigError, match=r"configuration .*nothing.toml: No such file .* see examples/digits.toml"
+    ):
         Config.from_file(tmp_path / "nothing.toml")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"bytes.toml: .*utf-8"):

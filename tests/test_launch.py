@@ -31,7 +31,9 @@ def test_shared_memory_only_on_one_host(hosts, shared_memory):
 def test_the_command_takes_the_launcher_beside_this_python(monkeypatch, tmp_path):
     python = tmp_path / "python"
     monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(LaunchError, match=r"no MPI launcher .*/mpirun; install one: pip install 'paralift\[mpi\]'"):
+    with pytest.raises(
+        LaunchError, match=r"no MPI launcher .*/mpirun; install one: pip install 'paralift\[mpi\]'"
+    ):
         mpirun_command(2)
     (tmp_path / "mpirun").touch()
     assert mpirun_command(2) == [str(tmp_path / "mpirun"), "-n", "2", str(python), "-m", "mpi4py"]
@@ -39,7 +41,9 @@ def test_the_command_takes_the_launcher_beside_this_python(monkeypatch, tmp_path
         mpirun_command(0)
 
 
-@pytest.mark.parametrize(("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)])
+@pytest.mark.parametrize(
+    ("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
 def test_the_exit_code_is_the_childs(code, expected):
     assert launch.run([sys.executable, "-c", code], os.environ) == expected
 
@@ -88,7 +92,8 @@ def test_a_second_interrupt_kills():
 
 def test_nothing_of_the_group_survives(tmp_path):
     grandchild = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
-    child = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {grandchild!r}], stdout=subprocess.PIPE)\n"
+    command = f"[sys.executable, '-c', {grandchild!r}]"
+    child = f"import subprocess, sys; p = subprocess.Popen({command}, stdout=subprocess.PIPE)\n"
     note = tmp_path / "pid"
     child += f"open({str(note)!r}, 'wb').write(p.stdout.readline())"
     assert launch.run([sys.executable, "-c", child], os.environ) == 0

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -107,10 +108,11 @@ class PeerProcess:
     def _end(self) -> None:
         """Let the program end by itself, then end its group."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        try:
+        with suppress(BrokenPipeError, ValueError):  # it has ended, or was told before
+            self.process.stdin.write("\n")  # a launcher hands on lines, but not always the end of the input
+            self.process.stdin.flush()
+        with suppress(BrokenPipeError):
             self.process.stdin.close()
-        except BrokenPipeError:
-            pass
         try:
             self.process.wait(GRACE)
         except subprocess.TimeoutExpired:

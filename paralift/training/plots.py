@@ -18,7 +18,10 @@ TRAIN, TEST = "#0072b2", "#d55e00"
 MARKED = 50
 """Epochs up to which every one of them is marked."""
 CURVES: Mapping[str, tuple[str, Mapping[str, tuple[str, str]]]] = {
-    "loss": ("mean loss of a sample", {"loss": ("training, while it learned", TRAIN), "test_loss": ("test", TEST)}),
+    "loss": (
+        "mean loss of a sample",
+        {"loss": ("training, while it learned", TRAIN), "test_loss": ("test", TEST)},
+    ),
     "accuracy": ("accuracy", {"train_accuracy": ("training", TRAIN), "test_accuracy": ("test", TEST)}),
     "error": ("root mean squared error", {"train_error": ("training", TRAIN), "test_error": ("test", TEST)}),
     "throughput": ("training samples a second", {"samples_per_second": ("", TRAIN)}),
@@ -68,7 +71,9 @@ def read_metrics(run: str | Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError) as error:
             if number == len(lines) and isinstance(error, json.JSONDecodeError):
                 break
-            raise ValueError(f"{path}, line {number}: {line[:80]!r} is no record of an epoch; remove the line") from None
+            raise ValueError(
+                f"{path}, line {number}: {line[:80]!r} is no record of an epoch; remove the line"
+            ) from None
     if not records:
         raise ValueError(f"{path}: no epoch has been recorded yet")
     return [records[epoch] for epoch in sorted(records)]

@@ -70,7 +70,9 @@ def test_a_half_written_last_line_is_left_out(tmp_path):
 @pytest.mark.parametrize("line", ["nonsense", "[1]", '{"loss": 1.0}', '{"epoch": null}'])
 def test_a_line_that_is_no_record(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"epoch": 2}}\n')
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line 1: .* is no record of an epoch; remove the line"):
+    with pytest.raises(
+        ValueError, match=r"metrics.jsonl, line 1: .* is no record of an epoch; remove the line"
+    ):
         read_metrics(tmp_path)
 
 

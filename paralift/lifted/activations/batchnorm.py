@@ -61,7 +61,7 @@ class BatchNormalise(Activation):
 
     def psi(self, x: Array) -> Array:
         """Return each row's equal share of the columns' Psi."""
-        return self._shared(self._columns().psi(x.T), x)
+        return self._shared(self._columns().psi(x.T), x) if x.shape[0] else 0.0 * x[:, 0]
 
     def _shared(self, values: Array, z: Array) -> Array:
         return namespace(z).sum(values) / max(z.shape[0], 1) + 0.0 * z[:, 0]

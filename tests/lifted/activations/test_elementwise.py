@@ -145,9 +145,9 @@ def test_the_dual_xstep_and_the_euclidean_one_have_the_same_fixed_point(act, pai
     p = z - g
     x, r = act.sigma(p), np.empty_like(z)
     again = x.copy()
-    act.xstep(again, z, g, 0.5, r, value=False)
+    act.xstep(again, z, g, 0.5, r)
     np.testing.assert_allclose(again, x, atol=1e-13 * (1 + np.abs(p).max()))
-    act.xstep_dual(p, again, z, g, 0.5, r, value=False)
+    act.xstep_dual(p, again, z, g, 0.5, r)
     np.testing.assert_allclose(p, z - g, atol=1e-13 * (1 + np.abs(z).max() + np.abs(g).max()))
     np.testing.assert_allclose(again, x, atol=1e-13 * (1 + np.abs(p).max()))
 
@@ -222,7 +222,7 @@ def test_large_numbers_give_no_warning_in_single_precision(act):
     if not isinstance(act, Quantizer):
         assert np.isfinite(act.derivative(z, np.ones_like(z))).all()
     if isinstance(act, (Tanh, Sigmoid, Arctan, ISRU, Softsign)):
-        huge = np.array([[3e38, -3e38]], np.float32)
+        huge = np.array([[1e38, -1e38]], np.float32)
         assert np.isfinite(act.sigma(huge)).all() and np.isfinite(act.phi(huge[:, :1])).all()
 
 

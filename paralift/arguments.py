@@ -1,0 +1,86 @@
+"""What may be written on the command line, with an example at the end of each help."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import paralift
+
+STYLE: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return the arguments, with the name of the command in ``command``, and those that a benchmark reads itself.
+
+    Raises
+    ------
+    SystemExit
+        After printing a help, or an error with code 2.
+    """
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.command != "bench":
+        parser.error(f"unknown arguments: {' '.join(rest)}; see paralift {args.command} --help")
+    return args, rest
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="paralift", description="Train neural networks by lifted Bregman methods.",
+        epilog=_epilog("train examples/digits.toml"), **STYLE,
+    )  # fmt: skip
+    parser.add_argument("--version", action="version", version=f"paralift {paralift.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, text: str, example: str, **options: Any) -> argparse.ArgumentParser:
+        description = text[0].upper() + text[1:] + "."
+        new = commands.add_parser(
+            name, help=text, description=description, epilog=_epilog(example), **STYLE, **options
+        )
+        new.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        return new
+
+    options = _train_options()
+    add(
+        "train", "train a network", "train examples/digits.toml --epochs 5 --out runs/mine", parents=[options]
+    )
+    text = "train on several ranks of this machine"
+    new = add("run", text, "run -n 2 examples/digits.toml", parents=[options])
+    new.add_argument("-n", type=int, required=True, metavar="N", help="number of ranks")
+    new = add("evaluate", "score the newest checkpoint of a run", "evaluate runs/mine --json")
+    new.add_argument("run", metavar="RUN", help="run folder")
+    new.add_argument(
+        "--data", metavar="EXPR", help="another data set, as in a configuration: 'digits(seed=1)'"
+    )
+    new.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
+    new = add("plot", "draw the curves of a run", "plot runs/mine")
+    new.add_argument("run", metavar="RUN", help="run folder")
+    new = add("plan", "print who would own what; nothing is trained", "plan examples/digits.toml --ranks 4")
+    new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
+    new.add_argument("--ranks", type=int, required=True, metavar="N", help="number of ranks")
+    new = add("bench", "measure speed", "bench kernels --help")
+    kinds = new.add_subparsers(dest="what", required=True, metavar="kernels|peers")
+    kinds.add_parser("kernels", add_help=False, help="fused kernels against a copy")
+    kinds.add_parser("peers", add_help=False, help="training steps against PyTorch and JAX")
+    add("doctor", "examine this machine and installation", "doctor")
+    return parser
+
+
+def _train_options() -> argparse.ArgumentParser:
+    """Return the arguments that ``train`` and ``run`` share."""
+    parser = argparse.ArgumentParser(add_help=False, **STYLE)
+    parser.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
+    parser.add_argument("--out", metavar="RUN", help="run folder; without it: runs/NAME-DATE-TIME")
+    parser.add_argument(
+        "--resume", metavar="auto|FILE", help="go on from the newest checkpoint in --out, or a file"
+    )
+    parser.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
+    parser.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
+    return parser
+
+
+def _epilog(example: str) -> str:
+    return f"example:\n  paralift {example}"
