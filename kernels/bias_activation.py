@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family
 from paralift.kernels.jit import jit

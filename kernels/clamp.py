@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit
 

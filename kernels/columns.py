@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit
 
@@ -59,7 +60,7 @@ def normalise(z, mean, variance, eps, x):
 
 @jit
 def normalise_difference(z, g, up, down, s, eps, column_sum):
-    """Overwrite `g` by the residual difference of batch normalisation and add its rows to `column_sum` (may be empty)."""
+    """Overwrite `g` by the residual difference; add its rows to `column_sum` (may be empty)."""
     d = z.shape[1]
     one = z.dtype.type(1)
     mean_up, mean_down = np.empty(d, z.dtype), np.empty(d, z.dtype)

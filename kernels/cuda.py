@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from paralift.kernels.arrays import Array
 
 THREADS = 256

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from numba.extending import register_jitable
+
 from paralift.kernels.elementary import exp_minus
 from paralift.kernels.scalars import Scalar
 

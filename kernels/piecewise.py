@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from numba.extending import register_jitable
+
 from paralift.kernels.scalars import Scalar
 
 # ruff: noqa: D103

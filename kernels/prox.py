@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
+
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit

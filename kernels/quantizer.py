@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numba.extending import register_jitable
+
 from paralift.kernels.scalars import Scalar
 
 # ruff: noqa: D103

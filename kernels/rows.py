@@ -7,6 +7,7 @@ cache after its first touch. NaN in a row gives NaN in the row.
 from __future__ import annotations
 
 import numpy as np
+
 from paralift.kernels.jit import jit
 
 

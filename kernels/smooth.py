@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 
 from numba.extending import register_jitable
+
 from paralift.kernels.elementary import arctan, exp_minus, expm1_minus, log1p, tanh
 from paralift.kernels.scalars import Scalar
 

@@ -26,6 +26,7 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit

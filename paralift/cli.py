@@ -82,8 +82,6 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Train what a configuration describes; print a table at the end."""
     from paralift.training.plots import plot_run
 
-    if args.resume is not None and args.out is None:
-        raise ValueError("--resume goes on in a run folder: name it with --out RUN")
     config = _together(lambda: _config(args))
     network, data, options = _together(config.build)
     out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
@@ -97,6 +95,8 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _config(args: argparse.Namespace) -> Config:
     """Return the configuration that was named, that of the run folder to be resumed, or the default one."""
+    if args.resume is not None and args.out is None:
+        raise ValueError("--resume goes on in a run folder: name it with --out RUN")
     stored = Path(args.out or "", "config.toml")
     if args.config is not None:
         config = Config.from_file(args.config)
@@ -239,8 +239,8 @@ def _plan_rows(config: Config, chosen: Any, predicted: Any, batch: int) -> list[
 
 
 def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Start ``train`` on several ranks of this machine, after a look at the configuration."""
-    _config(args)
+    """Start ``train`` on several ranks of this machine, unless it is plain beforehand that it must fail."""
+    _run_folder(args, _config(args).name)
     command = [*mpirun_command(args.n), "-m", "paralift", "train", *_train_arguments(args)]
     return run(command, mpi_environment(os.environ))
 

@@ -12,6 +12,8 @@ from paralift.launch import mpi_environment, mpirun_command
 DEADLINE = 300.0
 """Seconds until a multi-rank launch counts as hanging and is killed."""
 GRACE = 2.0
+YIELD = {"OMPI_MCA_mpi_yield_when_idle": "1"}
+"""Ranks that wait give way: tests start more of them than there are cores."""
 
 
 class Launch:
@@ -29,7 +31,7 @@ def launch(n: int, arguments: list[str], deadline: float = DEADLINE, **environme
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=mpi_environment({**os.environ, **environment}),
+        env=mpi_environment({**os.environ, **YIELD, **environment}),
         start_new_session=True,
     )
     try:

@@ -121,6 +121,9 @@ class Problem:
     def __repr__(self) -> str:
         return f"Problem({self.network!r}, n={self.x.shape[0]})"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # what hypothesis prints
+        printer.text(repr(self))
+
 
 def random_params(network: Network, seed: int = 0, dtype: Any = np.float64) -> Params:
     """Return initial parameters whose offsets and gains are moved too."""

@@ -197,9 +197,9 @@ def test_a_network_that_does_not_fit_the_data(config, capsys):
 def test_a_folder_that_holds_a_run_is_not_overwritten(config, capsys):
     assert main(["train", config, "--out", "run", "--quiet"]) == 0
     before = Path("run/metrics.jsonl").read_text()
-    assert "run holds a run already: go on with it by --resume auto" in fails(
-        capsys, "train", config, "--out", "run"
-    )
+    for command in (["train"], ["run", "-n", "2"]):
+        error = fails(capsys, *command, config, "--out", "run")
+        assert "run holds a run already: go on with it by --resume auto" in error
     assert Path("run/metrics.jsonl").read_text() == before
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from paralift.kernels import arrays, update
 from paralift.kernels.arrays import Array, family, namespace
@@ -114,7 +114,7 @@ class Rule:
                 f"{sorted(self.state_names)}: take those that init returned for this rule"
             ) from error
 
-    def _update(self, operands: tuple[Array, ...], rate: float, t: int, scale: float, prox: Prox) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox) -> None:
         raise NotImplementedError
 
 
@@ -155,11 +155,13 @@ class SGD(Rule):
         """``velocity``, if there is momentum."""
         return ("velocity",) if self.momentum > 0.0 else ()
 
-    def _update(self, operands: tuple[Array, ...], rate: float, t: int, scale: float, prox: Prox) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox) -> None:
         if self.momentum > 0.0:
-            update.momentum(*operands, rate, self.momentum, self.nesterov, self.weight_decay, scale, prox)
+            p, g, v = operands
+            update.momentum(p, g, v, rate, self.momentum, self.nesterov, self.weight_decay, scale, prox)
         else:
-            update.sgd(*operands, rate, self.weight_decay, scale, prox)
+            p, g = operands
+            update.sgd(p, g, rate, self.weight_decay, scale, prox)
 
 
 @dataclass(frozen=True)
@@ -205,11 +207,10 @@ class Adam(Rule):
         """``first_moment`` and ``second_moment``."""
         return ("first_moment", "second_moment")
 
-    def _update(self, operands: tuple[Array, ...], rate: float, t: int, scale: float, prox: Prox) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox) -> None:
         beta1, beta2 = self.betas
-        update.adam(
-            *operands, rate, beta1, beta2, self.eps, t, self.weight_decay, self.decoupled, scale, prox
-        )
+        p, g, m, s = operands
+        update.adam(p, g, m, s, rate, beta1, beta2, self.eps, t, self.weight_decay, self.decoupled, scale, prox)
 
 
 @dataclass(frozen=True)

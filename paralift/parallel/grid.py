@@ -36,8 +36,11 @@ class Grid:
             )
         self.size, self.shards, self.stages = size, shards, stages
         self.rank = 0 if comm is None else comm.Get_rank()
-        self.shard, self.stage = divmod(self.rank, stages)
-        self.world = self.pipe = self.group = None
+        self.shard: int = self.rank // stages
+        self.stage: int = self.rank % stages
+        self.world: Any = None
+        self.pipe: Any = None
+        self.group: Any = None
         if comm is not None and size > 1:
             self.world = comm.Dup()
             self.pipe = self.world.Split(self.shard, self.stage)

@@ -81,7 +81,7 @@ def block_costs(network: Network) -> np.ndarray:
     return np.array([3.0 * b.flops() + SAMPLE_COST * float(np.prod(b.shape)) / 100 for b in network.blocks])
 
 
-def split(costs: Sequence[float], stages: int) -> tuple[int, ...]:
+def split(costs: Sequence[float] | np.ndarray, stages: int) -> tuple[int, ...]:
     """Return the bounds of the contiguous split of `costs` with the least slowest stage, by dynamic programming.
 
     Parameters

@@ -15,7 +15,7 @@ class GradientSum:
     """The sum of a stage's gradient over the shards, in place, last block first."""
 
     def __init__(self, grid: Grid, stage: Stage) -> None:
-        self.group = grid.group if grid.shards > 1 else None
+        self.group: Any = grid.group if grid.shards > 1 else None
         self.stage = stage
         self._stop = stage.layout.trained
         self._requests: list[Any] = []

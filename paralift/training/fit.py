@@ -291,6 +291,7 @@ def _open_run(
         try:
             path = _checkpoint_path(out, resume)
             if out is not None:
+                _expect_new(out, path)
                 text = config if config is not None else _config_text(attributes)
                 folder = RunFolder(out, text, append=path is not None)
             if path is not None:
@@ -309,6 +310,12 @@ def _open_run(
             error = failure
         grid.agree(error)
     return folder, first, history
+
+
+def _expect_new(out: Any, path: Path | None) -> None:
+    """Raise ValueError rather than mix a new run with the checkpoints of an old one."""
+    if path is None and checkpoint.all_of(out):
+        raise ValueError(f'{out} holds the checkpoints of a run: pass resume="auto" to go on, or another folder')
 
 
 def _checkpoint_path(out: Any, resume: Any) -> Path | None:
@@ -334,7 +341,7 @@ def _dataset(data: Any, test: Any) -> Dataset:
     if isinstance(data, Dataset):
         return data
     if isinstance(data, tuple | list) and len(data) == 2:
-        return data_room.from_arrays(*data, test=test)
+        return data_room.from_arrays(data[0], data[1], test=test)
     if isinstance(data, data_room.Source):
         return Dataset(data.name, data, test)
     raise TypeError(f"data is {type(data).__name__}, expected a data set, a source or a pair of arrays (x, y)")

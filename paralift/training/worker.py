@@ -73,7 +73,8 @@ class Worker:
 
     def _load(self, data: Dataset) -> tuple[Shard, Shard | None]:
         """Read this rank's samples; all ranks raise together if one cannot."""
-        error, shards = None, (Shard(None, None), None)
+        error: Exception | None = None
+        shards: tuple[Shard, Shard | None] = (Shard(None, None), None)
         try:
             train = self._shard(data.train, *self.sampler.local_range)
             test = None

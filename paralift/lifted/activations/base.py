@@ -41,6 +41,14 @@ class Activation:
         """Return running statistics, arrays of shape (width,), that training tracks and evaluation uses; most have none."""
         return {}
 
+    def track(self, z: Array, running: Any) -> None:
+        """Move the running statistics towards those of `z`; only called where there are some."""
+        raise NotImplementedError
+
+    def evaluate(self, z: Array, offset: Array | None, x: Array, running: Any) -> None:
+        """Do what `activate` does, by the running statistics; only called where there are some."""
+        raise NotImplementedError
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ValueError if a sample of `shape` cannot be activated; the shape itself never changes."""
 

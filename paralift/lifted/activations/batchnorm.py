@@ -6,9 +6,8 @@ over data shards every shard normalises its own micro-batches, and the running m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -87,7 +86,7 @@ class BatchNormalise(Activation):
         columns.normalise(z, mean, variance, z.dtype.type(self.eps), x)
         return None
 
-    def track(self, z: Array, running: Mapping[str, Array]) -> None:
+    def track(self, z: Array, running: Any) -> None:
         """Move the running statistics towards those of the pre-activation `z`; the variance is the unbiased one."""
         n = z.shape[0]
         if n == 0:
@@ -98,7 +97,7 @@ class BatchNormalise(Activation):
         running["mean"][...] = (1 - m) * running["mean"] + m * mean
         running["variance"][...] = (1 - m) * running["variance"] + m * variance
 
-    def evaluate(self, z: Array, offset: Array | None, x: Array, running: Mapping[str, Array]) -> None:
+    def evaluate(self, z: Array, offset: Array | None, x: Array, running: Any) -> None:
         """Add `offset` to `z` and write into `x` its columns normalised by the running statistics."""
         if offset is not None:
             z += offset

@@ -60,8 +60,8 @@ class Linear(Map):
 
     def parameters(self) -> dict[str, Shape]:
         """Return the shapes of `weight` and, if there is one, `bias`."""
-        weight = {"weight": (self.in_features, self.out_features)}
-        return {**weight, "bias": (self.out_features,)} if self.bias else weight
+        shapes: dict[str, Shape] = {"weight": (self.in_features, self.out_features)}
+        return {**shapes, "bias": (self.out_features,)} if self.bias else shapes
 
     def init(self, rng: np.random.Generator, gain: float) -> dict[str, np.ndarray]:
         """Normal weights of variance gain / in_features (He et al. 2015 for gain = 2), zero offset."""

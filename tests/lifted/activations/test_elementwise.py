@@ -41,7 +41,7 @@ EPS = np.finfo(np.float64).eps
 convex = pytest.mark.parametrize("act", CONVEX, ids=repr)
 monotone = pytest.mark.parametrize("act", CONVEX + STEPS, ids=repr)
 non_monotone = pytest.mark.parametrize("act", NON_MONOTONE, ids=repr)
-quick = settings(deadline=None, max_examples=60, derandomize=True)
+quick = settings(deadline=None, max_examples=30, derandomize=True)
 number = st.floats(-20, 20)
 numbers = st.lists(number, min_size=1, max_size=8).map(lambda values: np.array([values]))
 pairs = st.lists(st.tuples(number, number), min_size=1, max_size=8).map(lambda v: np.array(v).T[:, None])

@@ -1,0 +1,43 @@
+# Two commands do everything on a machine with python3 and make:  make train   make test
+PYTHON ?= python3
+RANKS ?= 2
+CONFIG ?= examples/digits.toml
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test lint bench-quick clean
+
+train: $(VENV)/.mpi
+	$(BIN)/paralift run -n $(RANKS) $(CONFIG)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	rm -rf build/typed
+	$(BIN)/python setup.py --quiet build_py --build-lib build/typed
+	cd build/typed && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p paralift
+
+bench-quick: $(VENV)/.test
+	$(BIN)/paralift bench kernels --quick
+	$(BIN)/paralift bench peers --quick
+
+# A stamp file for each set of extras, so that a second call installs nothing.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.mpi: $(VENV)/bin/python setup.py
+	$(BIN)/python -m pip install --quiet --editable '.[mpi,data]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/bin/python setup.py
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(VENV)/.lint: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --editable '.[lint]' setuptools
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info
