@@ -35,7 +35,7 @@ def numba_kernel(scalar: Scalar) -> Any:
     """Return the compiled ``(z, offset or None, x or None for in place, a, b)``."""
     sigma = scalar.sigma
 
-    def kernel(z, offset, x, a, b):  # type: ignore[no-untyped-def]
+    def kernel(z, offset, x, a, b):
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
                 zj = z[i, j]

@@ -107,7 +107,7 @@ def numba_difference(scalar: Scalar) -> Any:
     """Return the compiled ``(z, g, up, down, column_sum or None, accumulate, a, b)``."""
     sigma = scalar.sigma
 
-    def kernel(z, g, up, down, column_sum, accumulate, a, b):  # type: ignore[no-untyped-def]
+    def kernel(z, g, up, down, column_sum, accumulate, a, b):
         up, down = z.dtype.type(up), z.dtype.type(down)
         if column_sum is not None and not accumulate:
             column_sum[:] = 0
@@ -126,7 +126,7 @@ def numba_relative(scalar: Scalar) -> Any:
     """Return the compiled ``(z, g, up, down, relative, column_sum or None, accumulate, a, b)``."""
     sigma = scalar.sigma
 
-    def kernel(z, g, up, down, relative, column_sum, accumulate, a, b):  # type: ignore[no-untyped-def]
+    def kernel(z, g, up, down, relative, column_sum, accumulate, a, b):
         T = z.dtype.type
         up, down, relative = T(up), T(down), T(relative)
         width = z.shape[1]
@@ -157,7 +157,7 @@ def numba_pull_back(scalar: Scalar) -> Any:
     """Return the compiled ``(z, g, column_sum or None, accumulate, a, b)``."""
     slope = scalar.slope
 
-    def kernel(z, g, column_sum, accumulate, a, b):  # type: ignore[no-untyped-def]
+    def kernel(z, g, column_sum, accumulate, a, b):
         if column_sum is not None and not accumulate:
             column_sum[:] = 0
         for i in range(z.shape[0]):
@@ -170,7 +170,7 @@ def numba_pull_back(scalar: Scalar) -> Any:
     return jit(kernel, scalar.name, scalar.stamp)
 
 
-def _sum_kernel(r, column_sum, accumulate):  # type: ignore[no-untyped-def]
+def _sum_kernel(r, column_sum, accumulate):
     rows, width = r.shape
     fours = rows - rows % 4
     if not accumulate:

@@ -17,7 +17,7 @@ from numba import types
 from numba.extending import overload, register_jitable
 
 # No "reassoc": it would merge the two parts of ln 2 and lose the digits they carry beyond one number.
-OPTIONS = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "forceinline": True}
+OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy", "forceinline": True}
 LN2 = Fraction("0.693147180559945309417232121458176568")
 
 
@@ -55,11 +55,11 @@ def _reduction(real: Any, integer: Any, high_bits: int) -> tuple[Callable[..., A
     lowest = real(2 * info.minexp)
 
     @register_jitable(**OPTIONS)
-    def power(k):  # type: ignore[no-untyped-def]
+    def power(k):
         return integer((k + bias) << shift).view(real)
 
     @register_jitable(**OPTIONS)
-    def split(t):  # type: ignore[no-untyped-def]
+    def split(t):
         n = np.floor(half - t * log2e)
         r = (-t - n * ln2_high) - n * ln2_low
         return integer(n if n > lowest else lowest), r  # the comparison keeps a NaN out of the integers
@@ -75,24 +75,24 @@ def _exponentials(real: Any, integer: Any, high_bits: int, degree: int) -> dict[
     to_minus_one = real(40)
 
     @register_jitable(**OPTIONS)
-    def series(r):  # type: ignore[no-untyped-def]
+    def series(r):
         """Return (e^r - 1) / r."""
         p = inverse[0]
         for c in inverse[1:]:
             p = p * r + c
         return p
 
-    def exp_minus(t):  # type: ignore[no-untyped-def]
+    def exp_minus(t):
         k, r = split(vanish if t > vanish else t)
         half = k >> 1  # in two steps: 2^k alone may be no normal number
         return (series(r) * r + one) * power(half) * power(k - half)
 
-    def expm1_minus(t):  # type: ignore[no-untyped-def]
+    def expm1_minus(t):
         k, r = split(to_minus_one if t > to_minus_one else t)
         scale = power(k)
         return series(r) * r * scale + (scale - one)
 
-    def tanh(t):  # type: ignore[no-untyped-def]
+    def tanh(t):
         twice = two * abs(t)
         k, r = split(to_minus_one if twice > to_minus_one else twice)
         scale = power(k)
@@ -110,7 +110,7 @@ def _logarithm(real: Any, integer: Any, terms: int) -> Callable[..., Any]:
     shift, root = integer(np.finfo(real).nmant), real(math.sqrt(0.5)).view(integer)
     one, two, ln2, largest = real(1), real(2), real(LN2), np.finfo(real).max
 
-    def log1p(t):  # type: ignore[no-untyped-def]
+    def log1p(t):
         k = integer((real(one + t).view(integer) - root) >> shift)
         half = k >> 1
         a, b = power(-half), power(half - k)
@@ -133,7 +133,7 @@ def _arc(real: Any, terms: int) -> Callable[..., Any]:
     small, large = real(math.sqrt(2) - 1), real(math.sqrt(2) + 1)
     quarter, half = real(math.pi / 4), real(math.pi / 2)
 
-    def arctan(t):  # type: ignore[no-untyped-def]
+    def arctan(t):
         v = abs(t)
         top = -one if v > large else (v - one if v > small else v)
         bottom = v if v > large else (v + one if v > small else one)
@@ -166,7 +166,7 @@ def _provide(function: Callable[..., Any]) -> None:
     """Let Numba compile `function` to the version for its argument's type."""
 
     @overload(function, jit_options=OPTIONS)
-    def choose(t):  # type: ignore[no-untyped-def]
+    def choose(t):
         versions = {types.float32: _SINGLE, types.float64: _DOUBLE}.get(t)
         return versions and versions[function.__name__]
 

@@ -3,8 +3,9 @@
 Differences from a plain ``numba.njit(cache=True)``:
 
 1. A kernel made by a factory carries the name of what it was made for, and an index file of its own.
-2. A data file is named after what it holds. Numba numbers them, so that two ranks that compile two specialisations at
-   the same moment may both take the next number, and one of them later loads the machine code of the other.
+2. A data file is named after what it holds. Numba numbers them, so that two ranks that compile two
+   specialisations at the same moment may both take the next number, and one of them later loads the machine
+   code of the other.
 3. A `stamp` of other source files that went into the kernel is part of the key.
 4. Where no folder can be written, kernels are compiled in every process instead of failing.
 """
@@ -29,8 +30,8 @@ def jit(function: Callable[..., Any], name: str = "", stamp: str = "") -> Any:
     ----------
     function
         A function that Numba compiles. Functions that it closes over must be plain ones registered by
-        ``numba.extending.register_jitable`` and found in their module by name: then the key on disk is the same in every
-        process, which it is not for captured dispatchers.
+        ``numba.extending.register_jitable`` and found in their module by name: then the key on disk is the same
+        in every process, which it is not for captured dispatchers.
     name
         What tells this kernel from others of the same factory; empty for a kernel that stands alone.
     stamp
@@ -38,7 +39,7 @@ def jit(function: Callable[..., Any], name: str = "", stamp: str = "") -> Any:
     """
     if name:
         function.__qualname__ = f"{function.__qualname__.split('.', 1)[0]}.{name}"
-    dispatcher = numba.njit(fastmath=FASTMATH, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(fastmath=FASTMATH, error_model="numpy")(function)
     try:
         dispatcher._cache = _Cache(function, stamp)
     except RuntimeError:

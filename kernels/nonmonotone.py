@@ -21,13 +21,13 @@ TWICE_ROOT = 2 * math.sqrt(2 / math.pi)
 
 
 @register_jitable(forceinline=True)
-def held(z):  # type: ignore[no-untyped-def]
+def held(z):
     far = type(z)(FAR)
     return -far if z < -far else (far if z > far else z)
 
 
 @register_jitable(forceinline=True)
-def gate(u):  # type: ignore[no-untyped-def]
+def gate(u):
     T = type(u)
     e = exp_minus(abs(u))
     p = T(1) / (T(1) + e)
@@ -35,29 +35,29 @@ def gate(u):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def silu_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def silu_sigma(z, a, b):
     return (held(z) if z < type(z)(0) else z) * gate(z)
 
 
 @register_jitable(forceinline=True)
-def silu_slope(z, a, b):  # type: ignore[no-untyped-def]
+def silu_slope(z, a, b):
     return gate(z) * (type(z)(1) + held(z) * gate(-z))
 
 
 @register_jitable(forceinline=True)
-def gelu_inner(z):  # type: ignore[no-untyped-def]
+def gelu_inner(z):
     T = type(z)
     y = held(z)
     return T(TWICE_ROOT) * y * (T(1) + T(CUBIC) * y * y)
 
 
 @register_jitable(forceinline=True)
-def gelu_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def gelu_sigma(z, a, b):
     return (held(z) if z < type(z)(0) else z) * gate(gelu_inner(z))
 
 
 @register_jitable(forceinline=True)
-def gelu_slope(z, a, b):  # type: ignore[no-untyped-def]
+def gelu_slope(z, a, b):
     T = type(z)
     y, u = held(z), gelu_inner(z)
     return gate(u) * (T(1) + T(TWICE_ROOT) * y * (T(1) + T(3 * CUBIC) * y * y) * gate(-u))

@@ -1,4 +1,4 @@
-"""Scalar functions of the piecewise linear activations, all with a prox in closed form (MATH.md, section 3)."""
+"""Scalar functions of the piecewise linear activations, all with a prox in closed form."""
 
 from __future__ import annotations
 
@@ -12,147 +12,147 @@ from paralift.kernels.scalars import Scalar
 
 
 @register_jitable(forceinline=True)
-def identity_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def identity_sigma(z, a, b):
     return z
 
 
 @register_jitable(forceinline=True)
-def identity_slope(z, a, b):  # type: ignore[no-untyped-def]
+def identity_slope(z, a, b):
     return type(z)(1)
 
 
 @register_jitable(forceinline=True)
-def identity_phi(z, a, b):  # type: ignore[no-untyped-def]
+def identity_phi(z, a, b):
     return type(z)(0.5) * z * z
 
 
 @register_jitable(forceinline=True)
-def identity_psi(x, a, b):  # type: ignore[no-untyped-def]
+def identity_psi(x, a, b):
     return type(x)(0)
 
 
 @register_jitable(forceinline=True)
-def identity_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def identity_prox(w, lam, a, b):
     return w
 
 
 @register_jitable(forceinline=True)
-def relu_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def relu_sigma(z, a, b):
     T = type(z)
     return T(0) if z < T(0) else z  # in this order a NaN stays
 
 
 @register_jitable(forceinline=True)
-def relu_slope(z, a, b):  # type: ignore[no-untyped-def]
+def relu_slope(z, a, b):
     T = type(z)
     return T(0) if z <= T(0) else T(1)
 
 
 @register_jitable(forceinline=True)
-def relu_phi(z, a, b):  # type: ignore[no-untyped-def]
+def relu_phi(z, a, b):
     s = relu_sigma(z, a, b)
     return type(z)(0.5) * s * s
 
 
 @register_jitable(forceinline=True)
-def relu_psi(x, a, b):  # type: ignore[no-untyped-def]
+def relu_psi(x, a, b):
     T = type(x)
     return T(math.inf) if x < T(0) else T(0)
 
 
 @register_jitable(forceinline=True)
-def relu_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def relu_prox(w, lam, a, b):
     return relu_sigma(w, a, b)
 
 
 @register_jitable(forceinline=True)
-def leaky_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def leaky_sigma(z, a, b):
     T = type(z)
     return T(a) * z if z < T(0) else z
 
 
 @register_jitable(forceinline=True)
-def leaky_slope(z, a, b):  # type: ignore[no-untyped-def]
+def leaky_slope(z, a, b):
     T = type(z)
     return T(a) if z <= T(0) else T(1)
 
 
 @register_jitable(forceinline=True)
-def leaky_phi(z, a, b):  # type: ignore[no-untyped-def]
+def leaky_phi(z, a, b):
     return type(z)(0.5) * z * leaky_sigma(z, a, b)
 
 
 @register_jitable(forceinline=True)
-def leaky_psi(x, a, b):  # type: ignore[no-untyped-def]
+def leaky_psi(x, a, b):
     T = type(x)
     return T(0.5) * T(1 / a - 1) * x * x if x < T(0) else T(0)
 
 
 @register_jitable(forceinline=True)
-def leaky_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def leaky_prox(w, lam, a, b):
     T = type(w)
     return T(a) / (T(a) + lam * T(1 - a)) * w if w < T(0) else w
 
 
 @register_jitable(forceinline=True)
-def clip_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def clip_sigma(z, a, b):
     T = type(z)
     return T(a) if z < T(a) else (T(b) if z > T(b) else z)
 
 
 @register_jitable(forceinline=True)
-def clip_slope(z, a, b):  # type: ignore[no-untyped-def]
+def clip_slope(z, a, b):
     T = type(z)
     return T(0) if z <= T(a) or z >= T(b) else T(1)
 
 
 @register_jitable(forceinline=True)
-def clip_phi(z, a, b):  # type: ignore[no-untyped-def]
+def clip_phi(z, a, b):
     s = clip_sigma(z, a, b)
     return s * (z - type(z)(0.5) * s)
 
 
 @register_jitable(forceinline=True)
-def clip_psi(x, a, b):  # type: ignore[no-untyped-def]
+def clip_psi(x, a, b):
     T = type(x)
     return T(math.inf) if x < T(a) or x > T(b) else T(0)
 
 
 @register_jitable(forceinline=True)
-def clip_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def clip_prox(w, lam, a, b):
     return clip_sigma(w, a, b)
 
 
 @register_jitable(forceinline=True)
-def shrink(z, t):  # type: ignore[no-untyped-def]
+def shrink(z, t):
     T = type(z)
     return T(0) if abs(z) <= t else (z + t if z < T(0) else z - t)
 
 
 @register_jitable(forceinline=True)
-def soft_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def soft_sigma(z, a, b):
     return shrink(z, type(z)(a))
 
 
 @register_jitable(forceinline=True)
-def soft_slope(z, a, b):  # type: ignore[no-untyped-def]
+def soft_slope(z, a, b):
     T = type(z)
     return T(0) if abs(z) <= T(a) else T(1)
 
 
 @register_jitable(forceinline=True)
-def soft_phi(z, a, b):  # type: ignore[no-untyped-def]
+def soft_phi(z, a, b):
     s = soft_sigma(z, a, b)
     return type(z)(0.5) * s * s
 
 
 @register_jitable(forceinline=True)
-def soft_psi(x, a, b):  # type: ignore[no-untyped-def]
+def soft_psi(x, a, b):
     return type(x)(a) * abs(x)
 
 
 @register_jitable(forceinline=True)
-def soft_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def soft_prox(w, lam, a, b):
     return shrink(w, lam * type(w)(a))
 
 

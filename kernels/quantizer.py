@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
@@ -10,12 +11,12 @@ from numba.extending import register_jitable
 from paralift.kernels.scalars import Scalar
 
 # ruff: noqa: D103
-EXACT = {"fastmath": {"contract", "nsz"}, "forceinline": True}
+EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "forceinline": True}
 """A division stays a division, so that the highest level is 1 and not its neighbour."""
 
 
 @register_jitable(**EXACT)
-def uniform_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def uniform_sigma(z, a, b):
     """Return the nearest of the levels 0, 1/a, ..., 1."""
     T = type(z)
     y = T(0) if z < T(0) else (T(1) if z > T(1) else z)
@@ -23,24 +24,24 @@ def uniform_sigma(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(**EXACT)
-def uniform_phi(z, a, b):  # type: ignore[no-untyped-def]
+def uniform_phi(z, a, b):
     q = uniform_sigma(z, a, b)
     return q * (z - type(z)(0.5) * q)
 
 
 @register_jitable(**EXACT)
-def uniform_psi(x, a, b):  # type: ignore[no-untyped-def]
+def uniform_psi(x, a, b):
     T = type(x)
     return T(math.inf) if abs(x - uniform_sigma(x, a, b)) > T(1e-6) else T(0)
 
 
 @register_jitable(**EXACT)
-def uniform_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def uniform_prox(w, lam, a, b):
     return uniform_sigma(w, a, b)
 
 
 @register_jitable(**EXACT)
-def table_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def table_sigma(z, a, b):
     """Return the nearest of the levels a[0] < a[1] < ..., b[k] halfway between a[k] and a[k + 1]."""
     T = type(z)
     x = T(a[0])
@@ -50,20 +51,20 @@ def table_sigma(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(**EXACT)
-def table_phi(z, a, b):  # type: ignore[no-untyped-def]
+def table_phi(z, a, b):
     q = table_sigma(z, a, b)
     return q * (z - type(z)(0.5) * q)
 
 
 @register_jitable(**EXACT)
-def table_psi(x, a, b):  # type: ignore[no-untyped-def]
+def table_psi(x, a, b):
     T = type(x)
     q = table_sigma(x, a, b)
     return T(math.inf) if abs(x - q) > T(1e-6) * (T(1) + abs(q)) else T(0)
 
 
 @register_jitable(**EXACT)
-def table_prox(w, lam, a, b):  # type: ignore[no-untyped-def]
+def table_prox(w, lam, a, b):
     return table_sigma(w, a, b)
 
 

@@ -1,8 +1,9 @@
-"""What the fused kernels know of an elementwise activation: a few functions of one number, for the CPU and for CUDA.
+"""What the fused kernels know of an elementwise activation: a few functions of one number, for CPU and GPU.
 
-Every function takes the two parameters `a` and `b` of its activation last (the slope of a leaky ReLU, the two ends of a
-clip; unused ones are 0), so that one compiled kernel serves all their values. `T = type(z)` makes literals of the type
-of `z`, on the CPU as in CUDA: a literal of double precision would halve the speed of a float32 kernel.
+Every function takes the two parameters `a` and `b` of its activation last (the slope of a leaky ReLU, the ends of
+a clip; unused ones are 0), so that one compiled kernel serves all their values. `T = type(z)` makes literals of
+the type of `z`, on the CPU as in CUDA: a literal of double precision would halve the speed of a float32 kernel.
+They are registered with ``forceinline=True``: a call left inside a loop keeps the loop from being vectorised.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Function = Callable[..., Any]
 
 @dataclass(frozen=True, eq=False)
 class Scalar:
-    """An activation for kernels. All functions are plain Python, registered by ``numba.extending.register_jitable``.
+    """An activation for kernels: plain Python functions, registered by ``numba.extending.register_jitable``.
 
     Attributes
     ----------
@@ -37,7 +38,8 @@ class Scalar:
     psi : (x, a, b) -> float, optional
         Psi; needed where `prox` is given.
     prox : (w, lam, a, b) -> float, optional
-        prox_{lam Psi}(w) in closed form. Without it the x-step solves (1 - lam) sigma(p) + lam p = w by Newton's method.
+        prox_{lam Psi}(w) in closed form. Without it the x-step solves (1 - lam) sigma(p) + lam p = w by
+        Newton's method.
     start : (w, lam, a, b) -> float, optional
         The first p of Newton's method; needed where `prox` is missing.
     cuda : str
@@ -55,7 +57,7 @@ class Scalar:
 
     @cached_property
     def stamp(self) -> str:
-        """A checksum of the sources that the scalar functions come from: kernels on disk follow every change of them."""
+        """A checksum of the sources that the functions come from: kernels on disk follow every change of them."""
         checksum = 0
         for file in sorted(_sources(self.sigma, set())):
             checksum = zlib.crc32(Path(file).read_bytes(), checksum)

@@ -1,4 +1,4 @@
-"""Scalar functions of the smooth activations (MATH.md, section 3), in forms that neither overflow nor cancel.
+"""Scalar functions of the smooth activations, in forms that neither overflow nor cancel.
 
 All have an x-step by Newton's method in p. The sigmoid shapes are convex below 0 and concave above: steps that
 start at 0, or between 0 and the solution, approach it from one side without passing it. The others are convex, and
@@ -26,35 +26,35 @@ DILOGARITHM = (
 
 
 @register_jitable(forceinline=True)
-def start_at_w(w, lam, a, b):  # type: ignore[no-untyped-def]
+def start_at_w(w, lam, a, b):
     return w
 
 
 @register_jitable(forceinline=True)
-def start_at_zero(w, lam, a, b):  # type: ignore[no-untyped-def]
+def start_at_zero(w, lam, a, b):
     return type(w)(0) if abs(w) < type(w)(math.inf) else w
 
 
 @register_jitable(forceinline=True)
-def tanh_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def tanh_sigma(z, a, b):
     return tanh(z)
 
 
 @register_jitable(forceinline=True)
-def tanh_slope(z, a, b):  # type: ignore[no-untyped-def]
+def tanh_slope(z, a, b):
     T = type(z)
     s = tanh(z)
     return (T(1) - s) * (T(1) + s)
 
 
 @register_jitable(forceinline=True)
-def tanh_phi(z, a, b):  # type: ignore[no-untyped-def]
+def tanh_phi(z, a, b):
     t = abs(z)
     return t + (log1p(exp_minus(t + t)) - type(z)(LN2))
 
 
 @register_jitable(forceinline=True)
-def sigmoid_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def sigmoid_sigma(z, a, b):
     T = type(z)
     e = exp_minus(abs(z))
     p = T(1) / (T(1) + e)
@@ -62,7 +62,7 @@ def sigmoid_sigma(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def sigmoid_slope(z, a, b):  # type: ignore[no-untyped-def]
+def sigmoid_slope(z, a, b):
     T = type(z)
     e = exp_minus(abs(z))
     p = T(1) / (T(1) + e)
@@ -70,13 +70,13 @@ def sigmoid_slope(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def softplus_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def softplus_sigma(z, a, b):
     T = type(z)
     return (T(0) if z < T(0) else z) + log1p(exp_minus(abs(z)))
 
 
 @register_jitable(forceinline=True)
-def softplus_phi(z, a, b):  # type: ignore[no-untyped-def]
+def softplus_phi(z, a, b):
     """Return -Li2(-e^z): Landen's identity and the series in ln(1 + e^z) for z < 0, the inversion formula above."""
     T = type(z)
     w = log1p(exp_minus(abs(z)))
@@ -89,25 +89,25 @@ def softplus_phi(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def elu_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def elu_sigma(z, a, b):
     T = type(z)
     return T(a) * expm1_minus(-z) if z < T(0) else z
 
 
 @register_jitable(forceinline=True)
-def elu_slope(z, a, b):  # type: ignore[no-untyped-def]
+def elu_slope(z, a, b):
     T = type(z)
     return T(a) * exp_minus(-z) if z <= T(0) else T(1)
 
 
 @register_jitable(forceinline=True)
-def elu_phi(z, a, b):  # type: ignore[no-untyped-def]
+def elu_phi(z, a, b):
     T = type(z)
     return T(a) * (expm1_minus(-z) - z) if z < T(0) else T(0.5) * z * z
 
 
 @register_jitable(forceinline=True)
-def fold(z):  # type: ignore[no-untyped-def]
+def fold(z):
     """Return min(|z|, 1/|z|), with which functions of large z are computed without overflow."""
     T = type(z)
     v = abs(z)
@@ -115,24 +115,24 @@ def fold(z):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def signed(y, z):  # type: ignore[no-untyped-def]
+def signed(y, z):
     return -y if z < type(z)(0) else y
 
 
 @register_jitable(forceinline=True)
-def arctan_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def arctan_sigma(z, a, b):
     return type(z)(TWO_OVER_PI) * arctan(z)
 
 
 @register_jitable(forceinline=True)
-def arctan_slope(z, a, b):  # type: ignore[no-untyped-def]
+def arctan_slope(z, a, b):
     T = type(z)
     t2 = fold(z) * fold(z)
     return T(TWO_OVER_PI) * (t2 if abs(z) > T(1) else T(1)) / (T(1) + t2)
 
 
 @register_jitable(forceinline=True)
-def arctan_phi(z, a, b):  # type: ignore[no-untyped-def]
+def arctan_phi(z, a, b):
     T = type(z)
     t = fold(z)
     v = abs(z)
@@ -141,7 +141,7 @@ def arctan_phi(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def isru_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def isru_sigma(z, a, b):
     T = type(z)
     t = fold(z)
     s = T(1) / math.sqrt(T(1) + t * t)
@@ -149,7 +149,7 @@ def isru_sigma(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def isru_slope(z, a, b):  # type: ignore[no-untyped-def]
+def isru_slope(z, a, b):
     T = type(z)
     t = fold(z)
     s = T(1) / math.sqrt(T(1) + t * t)
@@ -158,7 +158,7 @@ def isru_slope(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def isru_phi(z, a, b):  # type: ignore[no-untyped-def]
+def isru_phi(z, a, b):
     T = type(z)
     t = fold(z)
     v = abs(z)
@@ -166,21 +166,21 @@ def isru_phi(z, a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable(forceinline=True)
-def softsign_sigma(z, a, b):  # type: ignore[no-untyped-def]
+def softsign_sigma(z, a, b):
     T = type(z)
     t = fold(z)
     return signed((T(1) if abs(z) > T(1) else t) / (T(1) + t), z)
 
 
 @register_jitable(forceinline=True)
-def softsign_slope(z, a, b):  # type: ignore[no-untyped-def]
+def softsign_slope(z, a, b):
     T = type(z)
     s = T(1) / (T(1) + abs(z))
     return s * s
 
 
 @register_jitable(forceinline=True)
-def softsign_phi(z, a, b):  # type: ignore[no-untyped-def]
+def softsign_phi(z, a, b):
     v = abs(z)
     return v - log1p(v)
 

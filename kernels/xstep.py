@@ -1,8 +1,8 @@
 """One x-step of inference, its residual r and the penalty of each row, in one pass over memory.
 
-Euclidean: x <- prox_{lam Psi}((x + tau (z - g)) / (1 + tau)) with lam = tau / (1 + tau), in closed form where there is
-one. Otherwise x = sigma(p) where (1 - lam) sigma(p) + lam p = w, an equation with a slope in [lam, 1]: Newton's method in
-p. Dual: p <- (1 - omega) p + omega (z - g), x = sigma(p).
+Euclidean: x <- prox_{lam Psi}(w), w = (x + tau (z - g)) / (1 + tau), lam = tau / (1 + tau), in closed form where
+there is one. Otherwise x = sigma(p) where (1 - lam) sigma(p) + lam p = w, an equation with a slope in [lam, 1]:
+Newton's method in p. Dual: p <- (1 - omega) p + omega (z - g), x = sigma(p).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def numba_prox(scalar: Scalar) -> Any:
     """
     sigma, prox, psi = scalar.sigma, scalar.prox, scalar.psi
 
-    def kernel(x, z, g, tau, r, penalty, a, b):  # type: ignore[no-untyped-def]
+    def kernel(x, z, g, tau, r, penalty, a, b):
         T = z.dtype.type
         scale = T(1.0 / (1.0 + tau))
         lam = T(tau / (1.0 + tau))
@@ -118,14 +118,14 @@ def numba_prox(scalar: Scalar) -> Any:
 
 @cache
 def numba_newton(scalar: Scalar) -> Any:
-    """Return the compiled ``(x, z, g, tau, r, penalty or None, a, b)`` that solves for p; B as in `numba_dual`.
+    """Return the compiled ``(x, z, g, tau, r, penalty or None, a, b)`` that solves for p; B as in the dual step.
 
     `x` and `r` hold p and w of a row meanwhile. Steps end for all entries of a row together, once every entry has a
     defect of a few rounding errors: then x = sigma(p) has full precision (p has not where sigma is flat).
     """
     sigma, slope, phi, start = scalar.sigma, scalar.slope, scalar.phi, scalar.start
 
-    def kernel(x, z, g, tau, r, penalty, a, b):  # type: ignore[no-untyped-def]
+    def kernel(x, z, g, tau, r, penalty, a, b):
         T = z.dtype.type
         scale, lam = T(1.0 / (1.0 + tau)), T(tau / (1.0 + tau))
         rest, tau = T(1.0) - lam, T(tau)
@@ -165,7 +165,7 @@ def numba_dual(scalar: Scalar) -> Any:
     """Return the compiled ``(p, x, z, g, omega, r, penalty or None, a, b)``; B = <p - z, x> - phi(p) + phi(z)."""
     sigma, phi = scalar.sigma, scalar.phi
 
-    def kernel(p, x, z, g, omega, r, penalty, a, b):  # type: ignore[no-untyped-def]
+    def kernel(p, x, z, g, omega, r, penalty, a, b):
         T = z.dtype.type
         keep, omega = T(1.0 - omega), T(omega)
         for i in range(z.shape[0]):

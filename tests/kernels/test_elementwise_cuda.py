@@ -1,4 +1,4 @@
-"""The CUDA text of the elementwise kernels: compiled by NVRTC, run on the CPU by g++, and on a GPU where there is one.
+"""The CUDA text of the elementwise kernels: compiled by NVRTC, run on the CPU by g++, and on a GPU if there is one.
 
 The launch code under test is the one that CuPy arrays take; only the compiler and the address of an array differ.
 """
@@ -22,9 +22,9 @@ from paralift.lifted.activations import (
     ReLU,
     Sigmoid,
     SiLU,
-    SoftThreshold,
     Softplus,
     Softsign,
+    SoftThreshold,
     Tanh,
 )
 

@@ -21,9 +21,9 @@ from paralift.lifted.activations import (
     ReLU,
     Sigmoid,
     SiLU,
-    SoftThreshold,
     Softplus,
     Softsign,
+    SoftThreshold,
     Tanh,
 )
 

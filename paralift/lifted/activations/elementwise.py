@@ -1,4 +1,4 @@
-"""Activations that treat every entry alone: the in-place work of stages goes to fused kernels, one pass over memory."""
+"""Activations that treat every entry alone: the in-place work of stages is done by fused kernels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from paralift.lifted.activations.base import Activation
 class Elementwise(Activation):
     """Base of the elementwise activations: whole-array formulas for any array, kernels for the in-place work.
 
-    A subclass names its `scalar` functions and gives the same formulas for arrays (`sigma`, `phi`, `psi`, `derivative`,
-    `prox`); where `a` and `b` are not 0 it returns the parameters that its scalar functions expect.
+    A subclass names its `scalar` functions and gives the same formulas for arrays (`sigma`, `phi`, `psi`,
+    `derivative`, `prox`); where its scalar functions have parameters, they are `a` and `b`.
     """
 
     scalar: ClassVar[Scalar]

@@ -1,4 +1,4 @@
-"""The piecewise linear activations, each with its prox in closed form (MATH.md, section 3)."""
+"""The piecewise linear activations, each with its prox in closed form (Combettes & Pesquet, 2020)."""
 
 from __future__ import annotations
 
@@ -194,7 +194,9 @@ class SoftThreshold(Elementwise):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.threshold < math.inf:
-            raise ValueError(f"SoftThreshold: threshold = {self.threshold!r} was given, expected a finite number >= 0")
+            raise ValueError(
+                f"SoftThreshold: threshold = {self.threshold!r} was given, expected a finite number >= 0"
+            )
 
     @property
     def a(self) -> float:

@@ -1,4 +1,4 @@
-"""The quantiser: a staircase of K levels, trained by differences without a surrogate gradient (MATH.md, section 5)."""
+"""The quantiser: a staircase of levels, trained by differences without a surrogate gradient."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from paralift.lifted.activations.formulas import clip, where
 
 @dataclass(frozen=True)
 class Quantizer(Elementwise):
-    """sigma(z) = the level nearest to z (the higher of two at equal distance): gradient of max_k (q_k z - q_k^2/2).
+    """sigma(z) = the level nearest to z (the higher of two as near), gradient of max_k (q_k z - q_k^2/2).
 
     Psi is the indicator of the levels, which is not convex: sigma is monotone but not continuous.
     """

@@ -1,4 +1,4 @@
-"""The smooth activations (MATH.md, section 3), by formulas that neither overflow nor cancel for large arguments."""
+"""The smooth activations as proximal maps (Combettes & Pesquet, 2020), by formulas that do not overflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes an elementwise activation a proximal map (MATH.md, section 9), its known answers and its errors."""
+"""What makes an elementwise activation a proximal map, its known answers and its errors."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from paralift.lifted.activations import (
     ReLU,
     Sigmoid,
     SiLU,
-    SoftThreshold,
     Softplus,
     Softsign,
+    SoftThreshold,
     Tanh,
 )
 
@@ -153,7 +153,7 @@ def test_the_dual_xstep_and_the_euclidean_one_have_the_same_fixed_point(act, pai
 
 
 def test_the_shortcut_without_psi_converges_to_a_wrong_point():
-    """x <- tanh((x + tau (z - g)) / (1 + tau)) has another fixed point than the x-step: the trap of MATH.md."""
+    """x <- tanh((x + tau (z - g)) / (1 + tau)) has another fixed point than the x-step: a trap."""
     act, tau = Tanh(), 0.5
     z, g = np.array([[1.0]]), np.array([[0.2]])
     right = act.sigma(z - g)

@@ -133,7 +133,7 @@ def test_quadratic_penalty_is_backpropagation(p):
 def test_symmetric_nudge_has_an_error_of_second_order(seed):
     p = smooth_problem(seed)
     _, expected = gradient(p, backprop())
-    errors = [distance(gradient(p, nudged(beta))[1], expected) for beta in (0.2, 0.1, 0.05)]
+    errors = [distance(gradient(p, nudged(beta))[1], expected) for beta in (0.08, 0.04, 0.02)]
     assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.15) and errors[1] / errors[2] == pytest.approx(4.0, rel=0.05)
 
 
@@ -167,7 +167,7 @@ def test_small_symmetric_nudge_points_along_backpropagation(activation, build):
     assert cosine(gradient(p, nudged(1e-2))[1], gradient(p, backprop())[1]) >= 0.9999
 
 
-@given(problems(max_samples=1).filter(lambda p: True))
+@given(problems(max_samples=1))
 @settings(deadline=None, max_examples=10, derandomize=True)
 def test_small_nudge_on_random_networks(p):
     p = problem(p.network, n=256, seed=3)
@@ -206,8 +206,8 @@ def test_relative_nudge_knows_no_scale_of_the_loss():
     _, once = gradient(p, nudged(relative=0.1))
     _, scaled = gradient(p, nudged(relative=0.1), Scaled())
     assert distance({b: {k: g / 1e3 for k, g in d.items()} for b, d in scaled.items()}, once) <= 1e-12
-    _, fixed, fixed_scaled = None, gradient(p, nudged(0.1))[1], gradient(p, nudged(0.1), Scaled())[1]
-    assert distance({b: {k: g / 1e3 for k, g in d.items()} for b, d in fixed_scaled.items()}, fixed) > 1e-3
+    _, fixed = gradient(p, nudged(0.1), Scaled())  # a nudge by beta does
+    assert distance({b: {k: g / 1e3 for k, g in d.items()} for b, d in fixed.items()}, once) > 0.1
 
 
 @pytest.mark.parametrize("method", [nudged(relative=0.05), nudged(0.5), nudged(0.5, False), backprop()], ids=repr)

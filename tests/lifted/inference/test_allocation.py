@@ -1,0 +1,80 @@
+"""A sweep on NumPy arrays allocates nothing after its first step: no array, only Python's own small change."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import paralift as pl
+from paralift.lifted.gradient import displacement_of
+from paralift.lifted.inference.sweep import backward, clamp, forward, gradients
+from paralift.lifted.stage import Stage
+from paralift.methods import backprop, nudged
+
+BATCH, WIDTH = 512, 64
+LIMIT = 4096
+"""Bytes; one row of a batch is 512, one array of a batch is 262,144."""
+
+NETWORKS = {
+    "dense": lambda: pl.Sequential(pl.Linear(20, WIDTH), pl.ReLU(), pl.Linear(WIDTH, 10), pl.Softmax()),
+    "all": lambda: pl.Sequential(
+        pl.Linear(20, WIDTH), pl.ReLU(),
+        pl.Residual(pl.LayerNorm(WIDTH), pl.Linear(WIDTH, WIDTH), pl.ReLU(), pl.Linear(WIDTH, WIDTH)),
+        pl.Residual(pl.Linear(WIDTH, WIDTH), pl.Softmax()), pl.RMSNorm(WIDTH), pl.Tanh(),
+        pl.Parallel(pl.Linear(WIDTH, WIDTH), pl.Tanh(), combine="concatenate"),
+        pl.Linear(2 * WIDTH, 10), pl.Softmax(),
+    ),
+}  # fmt: skip
+
+
+def steps(network, method):
+    """Return a function that takes one step in two micro-batches, as training does."""
+    stage = Stage(network, 0, len(network.blocks), np.zeros(1))
+    stage.init(0)
+    state, rng = stage.state(BATCH), np.random.default_rng(0)
+    x, labels = rng.standard_normal((2 * BATCH, 20)), rng.integers(0, 10, 2 * BATCH)
+    targets = np.empty(BATCH, labels.dtype)
+    loss, displacement = pl.losses.CrossEntropy(), displacement_of(method)
+    indices = np.arange(BATCH)
+
+    def step():
+        x.take(indices, axis=0, out=state.x[0], mode="clip")
+        labels.take(indices, out=targets, mode="clip")
+        state.y = targets
+        for start, stop in ((0, BATCH // 2), (BATCH // 2, BATCH)):
+            window = state.window(start, stop)
+            forward(window)
+            clamp(window, loss, method.clamp.beta)
+            backward(window, displacement)
+        gradients(state.window(0, BATCH))
+
+    return step
+
+
+@pytest.mark.parametrize("method", [nudged(), nudged(0.1, symmetric=False), nudged(relative=0.01)], ids=repr)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_steps_after_the_first_allocate_nothing(name, method):
+    assert growth(steps(NETWORKS[name](), method)) < LIMIT
+
+
+def test_the_measure_sees_an_array():
+    """Backpropagation of softmax, a reference only, takes temporaries."""
+    assert growth(steps(NETWORKS["all"](), backprop())) > BATCH * WIDTH
+
+
+def growth(step):
+    """Return the peak of allocated bytes during five steps, after two that warm up."""
+    step()
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5):
+            step()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
