@@ -1,32 +1,11 @@
-"""Kernels along the columns of a matrix, which is read row by row, as it lies: sums, and batch normalisation."""
+"""Kernels of batch normalisation, which couples the entries of a column; matrices are read row by row, as they lie."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.jit import jit
 
-
-@jit
-def _add_rows(r, total, accumulate):
-    for j in range(r.shape[1]):
-        if not accumulate:
-            total[j] = 0
-    for i in range(r.shape[0]):
-        for j in range(r.shape[1]):
-            total[j] += r[i, j]
-
-
-def column_sum(r: Array, total: Array | None, accumulate: bool) -> None:
-    """Write or add the sum of `r` (rows, width) over its rows into `total` (width,), unless that is None."""
-    if total is None:
-        return
-    if family(r) == "numpy":
-        _add_rows(r, total, accumulate)
-        return
-    found = namespace(r).sum(r, axis=0)
-    total[...] = total + found if accumulate else found
 
 @jit
 def moments(z, g, t, mean, variance):

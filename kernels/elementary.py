@@ -165,7 +165,7 @@ _DOUBLE = {
 def _provide(function: Callable[..., Any]) -> None:
     """Let Numba compile `function` to the version for its argument's type."""
 
-    @overload(function, jit_options=OPTIONS)
+    @overload(function, jit_options=OPTIONS)  # type: ignore[arg-type]
     def choose(t):
         versions = {types.float32: _SINGLE, types.float64: _DOUBLE}.get(t)
         return versions and versions[function.__name__]

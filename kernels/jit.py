@@ -12,8 +12,10 @@ Differences from a plain ``numba.njit(cache=True)``:
 
 from __future__ import annotations
 
+import glob
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -65,6 +67,13 @@ class _Files(IndexDataCacheFile):
         digest = hashlib.sha256(repr((key, self._source_stamp)).encode()).hexdigest()
         name = self._data_name(int(digest[:15], 16))
         self._save_data(name, data)  # before the index: who finds the entry finds the file
-        overloads = self._load_index()
-        overloads[key] = name
-        self._save_index(overloads)
+        entries = {k: v for k, v in self._load_index().items() if k[-1] == key[-1]} | {key: name}
+        self._save_index(entries)
+        self._remove_all_but(set(entries.values()))
+
+    def _remove_all_but(self, names: set[str]) -> None:
+        """Remove code of older sources. A file that another process still indexes is compiled once more, no harm."""
+        pattern = glob.escape(self._index_name.removesuffix(".nbi")) + ".*.nbc"
+        for file in Path(self._cache_path).glob(pattern):
+            if file.name not in names:
+                file.unlink(missing_ok=True)

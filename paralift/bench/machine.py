@@ -7,7 +7,7 @@ import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ COPY_SIZE = 1 << 24
 def describe(argv: list[str] | None = None) -> dict[str, Any]:
     """Return what has to be known of the machine and the process to judge a figure."""
     return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [sys.executable, *(sys.argv if argv is None else argv)],
         "cpu": processor(),
         "cores": os.cpu_count(),

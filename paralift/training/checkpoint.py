@@ -1,7 +1,7 @@
 """Checkpoints: one HDF5 file a checkpoint, whole parameters under their names, readable on any number of ranks.
 
-Rank 0 writes; stages send it their arrays one after the other, so that it never holds more than one stage beside its own. A
-file appears under its name only when it is complete on disk (temporary file, fsync, rename, fsync of the folder).
+Rank 0 writes; stages send it their arrays one after the other, so that it never holds more than one stage beside its
+own. A file appears under its name only when it is complete on disk (temporary file, fsync, rename, fsync of the folder).
 
     /params/<block>/<name>            parameters
     /optimizer/<state>/<block>/<name> optimiser states

@@ -40,5 +40,6 @@ class Bar:
         """Show the figures of an epoch."""
         if self.progress is None:
             return
-        shown = [f"{k.replace('_', ' ')} {record[k]:.4f}" for k in ("loss", "test_accuracy", "test_error") if k in record]
+        names = [k for k in ("loss", "test_accuracy", "test_error") if k in record]
+        shown = [f"{k.replace('_', ' ')} {record[k]:.4f}" for k in names]
         self.progress.update(self.task, description=f"epoch {record['epoch']}/{epochs}  {'  '.join(shown)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class Worker:
         return 0.0 * float(namespace(flat).sum(flat)) if self.stage.layout.size else 0.0
 
     def energy(self, batch: Batch, loss: float) -> float:
-        """Return E: the penalties on the last batch (the epoch's mean loss after sweeps) and the regulariser; collective."""
+        """Return E: penalties on the last batch (after sweeps the epoch's loss) and the regulariser; collective."""
         own = self.step.energy(batch)
         regularizer = self._regularizer() if self.grid.shard == 0 else 0.0
         total = float(self.grid.sum(np.array([regularizer + (own or 0.0)]))[0])
@@ -186,10 +187,8 @@ class Worker:
         own = self.step.persistent
         if isinstance(self.step, LiftedStep) and self.step.settings.persistent:
             shapes = {b.index: b.shape for b in self.network.blocks[:-1]}
-            ranges = [
-                Sampler(self.sampler.n_samples, self.sampler.batch_size, 0, shards=self.grid.shards, shard=k).local_range
-                for k in range(self.grid.shards)
-            ]
+            shards = [replace(self.sampler, shard=k) for k in range(self.grid.shards)]
+            ranges = [s.local_range for s in shards]
             collect_rows(self.grid, self.plan, own, ranges, shapes, take_rows)
 
     def restore(self, path: Path) -> None:

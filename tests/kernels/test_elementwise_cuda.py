@@ -170,6 +170,32 @@ def test_xsteps_on_the_cpu(act, dtype, on_cpu):
             _check(value, value64, 20.0 * max(1, shape[1] // 100))
 
 
+@dtypes
+@pytest.mark.parametrize("act", [a for a in ACTIVATIONS if a.proximal and _smooth(a)], ids=repr)
+def test_xstep_at_infinity_and_nan_on_the_cpu(act, dtype, on_cpu):
+    x = np.array([[np.inf, -np.inf, np.nan, 1.0]], dtype)
+    limits = act.sigma(x.astype(np.float64)).astype(dtype)
+    zero, r = np.zeros_like(x), np.zeros_like(x)
+    xstep.cuda_launch(act, "xstep", (x, zero, zero, r), 0.5, False)
+    np.testing.assert_allclose(x[0, :3], limits[0, :3], rtol=1e-6)
+    assert np.isfinite(x[0, 3])
+
+
+@pytest.mark.parametrize("shape", ((7, 19), (5, 64), (1, 133)), ids=str)
+def test_nothing_is_written_beside_an_array(shape, on_cpu):
+    size, buffers = shape[0] * shape[1], [np.full(4096, 7.0, np.float32) for _ in range(4)]
+    starts = [(-b.ctypes.data // 4) % 4 + 64 for b in buffers]
+    z, g, x, r = (b[s : s + size].reshape(shape) for b, s in zip(buffers, starts, strict=True))
+    total = np.zeros(shape[1], np.float32)
+    bias_activation.cuda_launch(ReLU(), z, None, x)
+    bias_activation.cuda_launch(ReLU(), z, total, x)
+    difference.cuda_difference(ReLU(), z, g, 0.5, 0.5, 0.1, total, False)
+    xstep.cuda_launch(ReLU(), "xstep", (x, z, g, r), 0.5, True)
+    xstep.cuda_launch(ReLU(), "xstep_dual", (x, g, z, g, r), 0.5, True)
+    for b, s in zip(buffers, starts, strict=True):
+        assert (b[:s] == 7.0).all() and (b[s + size :] == 7.0).all()
+
+
 @pytest.mark.parametrize("rows", (1, 5, 1000, 10**6))
 @pytest.mark.parametrize("width", (1, 10, 64, 1000, 10**6))
 @pytest.mark.parametrize("vector", (1, 4))

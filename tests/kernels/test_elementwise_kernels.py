@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import tracemalloc
 
 import array_api_strict
+import numba
 import numpy as np
 import pytest
 
 from paralift.kernels import bias_activation, difference, xstep
+from paralift.kernels.jit import FASTMATH
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -311,3 +315,29 @@ def test_a_kernel_is_compiled_once_for_all_parameters_of_an_activation():
         x = np.empty_like(z)
         act.activate(z, None, x)
         assert x[0, 0] == -act.slope
+
+
+MATRIX, VECTOR = np.zeros((4, 64), np.float32), np.zeros(64, np.float32)
+LOOPS = {
+    "bias in place": (bias_activation.numba_kernel, (MATRIX, VECTOR, None)),
+    "bias": (bias_activation.numba_kernel, (MATRIX, VECTOR, MATRIX)),
+    "difference": (difference.numba_difference, (MATRIX, MATRIX, 0.5, 0.5, VECTOR, False)),
+    "relative": (difference.numba_relative, (MATRIX, MATRIX, 0.5, 0.5, 0.1, VECTOR, False)),
+    "pull back": (difference.numba_pull_back, (MATRIX, MATRIX, VECTOR, False)),
+    "prox": (xstep.numba_prox, (MATRIX, MATRIX, MATRIX, 0.5, MATRIX, VECTOR)),
+    "newton": (xstep.numba_newton, (MATRIX, MATRIX, MATRIX, 0.5, MATRIX, VECTOR)),
+    "dual": (xstep.numba_dual, (MATRIX, MATRIX, MATRIX, MATRIX, 0.5, MATRIX, VECTOR)),
+}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="reads the assembly of x86-64")
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_are_vectorised(name):
+    """Packed multiplications and additions of single precision appear, and no call of a scalar function."""
+    factory, arguments = LOOPS[name]
+    act = Softplus() if name in ("newton", "dual") else ReLU()
+    fresh = numba.njit(fastmath=FASTMATH, error_model="numpy")(factory(act.scalar).py_func)
+    fresh(*arguments, 0.0, 0.0)
+    (assembly,) = fresh.inspect_asm().values()
+    assert re.search(r"\bv?(fn?m(add|sub)\d+|mul|add|sub|max|min)ps\b", assembly)
+    assert not re.search(r"call\w*\s+\*?%?\w*(expf?|log1pf?)\b", assembly)

@@ -44,11 +44,21 @@ def _plus(x, y):
 def test_two_specialisations_never_share_a_file(tmp_path, monkeypatch):
     """Both processes see an empty index, as they do when they compile at the same moment."""
     monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    names = []
     for arguments in ((1.0, 2.0), (1, 2)):
         kernel = jit(_plus)
         monkeypatch.setattr(kernel._cache._cache_file, "_load_index", dict)
         kernel(*arguments)
-    assert len(list(tmp_path.glob("**/*.nbc"))) == 2
+        names += [file.name for file in tmp_path.glob("**/*.nbc")]
+    assert len(names) == len(set(names)) == 2
+
+
+def test_specialisations_stay_and_code_of_older_sources_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.core.config.CACHE_DIR", str(tmp_path))
+    for stamp, files in (("old", 2), ("new", 2)):
+        for arguments in ((1.0, 2.0), (1, 2)):
+            jit(_plus, stamp=stamp)(*arguments)
+        assert len(list(tmp_path.glob("**/*.nbc"))) == files
 
 
 def test_the_stamp_is_part_of_the_key(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from paralift.kernels.arrays import Array, namespace
+from paralift.kernels.difference import formula, sum_columns
 
 
 class NotMonotoneError(TypeError):
@@ -102,17 +103,12 @@ class Activation:
         s = 1, or with ``relative`` = eps > 0, for each row, s = eps rms(z) / rms(g) (r = 0 where g = 0; rms(z) = 1 where
         z = 0). `column_sum` (width,), if given, receives the sum of r over the rows, or has it added if `accumulate`.
         """
-        if relative > 0.0:
-            s = relative_scale(z, g, relative)
-            g[...] = (self.sigma(z + (up * s) * g) - self.sigma(z - (down * s) * g)) / s
-        else:
-            g[...] = self.sigma(z + up * g) - self.sigma(z - down * g)
-        add_column_sum(g, column_sum, accumulate)
+        formula(self.sigma, z, g, up, down, relative, column_sum, accumulate)
 
     def pull_back(self, z: Array, g: Array, column_sum: Array | None = None, accumulate: bool = False) -> None:
         """Overwrite the pull `g` by sigma'(z) g, the residual of backpropagation."""
         g[...] = self.derivative(z, g)
-        add_column_sum(g, column_sum, accumulate)
+        sum_columns(g, column_sum, accumulate)
 
     def xstep(self, x: Array, z: Array, g: Array, tau: float, r: Array, value: bool = True) -> Array | None:
         """One Euclidean x-step in place; write r = sigma(z) - x; return B(x, z) of each row if `value` is wanted.
@@ -141,20 +137,3 @@ class Activation:
             f"{name} has no {what}: it is not monotone, so it is the gradient of no convex function and no proximal map; "
             "use it with methods that need sigma only (nudged, backprop), or take Softplus or ReLU instead"
         )
-
-
-def relative_scale(z: Array, g: Array, relative: float) -> Array:
-    """Return s = relative rms(z) / rms(g) of each row, shape (rows, 1), with 1 for a vanishing rms."""
-    xp = namespace(z)
-    z2 = xp.mean(z * z, axis=1)[:, None]
-    g2 = xp.mean(g * g, axis=1)[:, None]
-    one = xp.ones_like(g2)
-    return relative * xp.sqrt(xp.where(z2 > 0, z2, one) / xp.where(g2 > 0, g2, one))
-
-
-def add_column_sum(r: Array, column_sum: Array | None, accumulate: bool) -> None:
-    """Write or add the sum of `r` over its rows into `column_sum`, unless that is None."""
-    if column_sum is None:
-        return
-    total = namespace(r).sum(r, axis=0)
-    column_sum[...] = column_sum + total if accumulate else total

@@ -13,7 +13,8 @@ import numpy as np
 
 from paralift.kernels import columns
 from paralift.kernels.arrays import Array, family, namespace
-from paralift.lifted.activations.base import Activation, add_column_sum
+from paralift.kernels.difference import sum_columns
+from paralift.lifted.activations.base import Activation
 from paralift.lifted.activations.norms import Normalise
 from paralift.lifted.maps.affine import Diagonal
 
@@ -117,7 +118,7 @@ class BatchNormalise(Activation):
         s = self._scale(z, g, relative)
         if family(z) != "numpy" or z.shape[0] == 0:
             g[...] = (self.sigma(z + (up * s) * g) - self.sigma(z - (down * s) * g)) / s
-            add_column_sum(g, column_sum, accumulate)
+            sum_columns(g, column_sum, accumulate)
             return
         if column_sum is not None and not accumulate:
             column_sum.fill(0)

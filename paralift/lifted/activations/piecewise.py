@@ -71,6 +71,7 @@ class ReLU(Elementwise):
     """sigma(z) = max(z, 0), the projection onto x >= 0."""
 
     scalar: ClassVar[Scalar] = scalars.RELU
+    init_gain: ClassVar[float] = 2.0
 
     def sigma(self, z: Array) -> Array:
         """Return max(z, 0)."""
@@ -102,6 +103,11 @@ class LeakyReLU(Elementwise):
     """Slope for negative entries, in (0, 1]."""
 
     scalar: ClassVar[Scalar] = scalars.LEAKY
+
+    @property
+    def init_gain(self) -> float:  # type: ignore[override]
+        """2 / (1 + slope^2): what keeps the variance from block to block (He et al. 2015)."""
+        return 2.0 / (1.0 + self.slope**2)
 
     def __post_init__(self) -> None:
         if not 0.0 < self.slope <= 1.0:

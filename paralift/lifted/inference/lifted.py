@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paralift.kernels.arrays import Array, empty, namespace
-from paralift.kernels.columns import column_sum
+from paralift.kernels.difference import sum_columns
 from paralift.lifted.inference.regularised import regularised_prox
 from paralift.lifted.inference.sweep import rows_of
 from paralift.lifted.losses import Loss
@@ -253,4 +253,4 @@ class LiftedWindow:
             self.refresh(v)
             b.map.gradient([self.x[p] for p in b.parents], self.r[v], target)
             if b.map.offset:
-                column_sum(matrix(self.r[v]), target[b.map.offset], accumulate=False)
+                sum_columns(matrix(self.r[v]), target[b.map.offset], accumulate=False)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paralift.kernels.arrays import Array, namespace
-from paralift.kernels.columns import column_sum
+from paralift.kernels.difference import sum_columns
 from paralift.lifted.losses import Loss
 from paralift.lifted.stage import Step, Window
 
@@ -66,7 +66,7 @@ def clamp(window: Window, loss: Loss, beta: float) -> Array:
     """Write the residual of the output block, beta times the loss' pull; return the summed loss of the rows."""
     step = window.steps[-1]
     value = loss.pull(step.activation, step.z2, step.x2, rows_of(window.y, step.x2), beta, step.g2)
-    column_sum(step.g2, step.offset_gradient, accumulate=not window.first)
+    sum_columns(step.g2, step.offset_gradient, accumulate=not window.first)
     return value
 
 

@@ -1,0 +1,62 @@
+"""The arguments of `fit`, checked before anything is built; every rank comes to the same answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from paralift import data as data_room
+from paralift.data import Dataset
+from paralift.kernels.arrays import Array
+from paralift.lifted.losses import Loss
+from paralift.lifted.network import Network, float_type
+
+
+def as_dataset(data: Any, test: Any) -> Dataset:
+    """Return `data` as a data set."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, tuple | list) and len(data) == 2:
+        return data_room.from_arrays(data[0], data[1], test=test)
+    if isinstance(data, data_room.Source):
+        return Dataset(data.name, data, test)
+    raise TypeError(f"data is {type(data).__name__}, expected a data set, a source or a pair of arrays (x, y)")
+
+
+def check_shapes(network: Network, data: Dataset, loss: Loss) -> None:
+    """Raise ValueError unless samples and targets fit the network and the loss."""
+    if data.sample_shape != network.input_shape:
+        raise ValueError(
+            f"{data.name}: samples have shape {data.sample_shape}, the network reads {network.input_shape}"
+        )
+    expected = () if data.target_shape == () else network.output_shape
+    if data.target_shape != expected:
+        raise ValueError(f"{data.name}: targets have shape {data.target_shape}, the network gives {expected}")
+    if data.target_shape == () and not loss.takes_labels():
+        raise ValueError(f"{data.name}: class labels, but {loss!r} takes floats: end the network with Softmax()")
+    classes, width = data.n_classes, network.output_shape[-1]
+    if data.target_shape == () and classes is not None and classes > width:
+        raise ValueError(f"{data.name}: {classes} classes, the network has {width} outputs")
+
+
+def array_like(dtype: Any, device: str, ranks: int) -> Array:
+    """Return an array of the library and type of the run."""
+    if device == "cpu":
+        return np.zeros(1, float_type(dtype))
+    if device != "gpu":
+        raise ValueError(f"device is {device!r}, expected 'cpu' or 'gpu'")
+    if ranks > 1:
+        raise ValueError(f"device='gpu' runs on one rank, {ranks} given")
+    try:
+        import cupy
+    except ImportError as error:
+        raise ImportError("device='gpu' needs CuPy: pip install 'paralift[gpu]'") from error
+    return cupy.zeros(1, float_type(dtype))
+
+
+def expect_counts(**counts: int) -> None:
+    """Raise ValueError unless the named numbers are whole and large enough."""
+    for name, value in counts.items():
+        if not isinstance(value, int) or value < (0 if name == "epochs" else 1):
+            raise ValueError(f"{name} is {value!r}, expected a whole number, at least {0 if name == 'epochs' else 1}")

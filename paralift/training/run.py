@@ -1,0 +1,139 @@
+"""The loop over epochs: train, look at the loss, measure, save, record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from paralift.data import Dataset
+from paralift.parallel.collect import share
+from paralift.parallel.grid import AgreedError
+from paralift.parallel.steps import Batch
+from paralift.training import checkpoint
+from paralift.training.metrics import RunFolder, peak_memory, versions
+from paralift.training.progress import Bar
+from paralift.training.result import Reason, Result, scores
+from paralift.training.worker import Worker
+
+WATCH = 100
+"""Batches between two looks at the loss of all ranks."""
+
+
+class DivergedError(AgreedError, FloatingPointError):
+    """The loss or the parameters are no longer finite; every rank raises it."""
+
+
+class Run:
+    """The loop over epochs and what it keeps."""
+
+    def __init__(
+        self, worker: Worker, data: Dataset, folder: RunFolder | None, attributes: Mapping[str, Any], epochs: int,
+        checkpoint_every: int, history: list[dict[str, Any]],
+    ) -> None:  # fmt: skip
+        self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
+        self.epochs, self.checkpoint_every, self.history = epochs, checkpoint_every, history
+        self.saves = share(worker.grid, folder is not None)
+        self.train_seconds = 0.0
+        self.start = time.perf_counter()
+
+    def loop(self, first: int, progress: bool) -> Reason:
+        """Train the epochs from `first`; return why it ended."""
+        n_batches = self.worker.sampler.n_batches
+        shown = progress and self.worker.grid.rank == 0
+        with Bar(shown, self.epochs * n_batches, first * n_batches) as bar:
+            for epoch in range(first, self.epochs):
+                record = self.epoch(epoch, bar)
+                self.history.append(record)
+                last = epoch + 1 == self.epochs
+                if self.saves and (last or (epoch + 1) % self.checkpoint_every == 0):
+                    self.save(epoch + 1)
+                if self.folder is not None:
+                    self.folder.record(record)
+                bar.epoch(record, self.epochs)
+        return Reason.EPOCHS_DONE if first < self.epochs else Reason.NOTHING_LEFT
+
+    def epoch(self, epoch: int, bar: Bar) -> dict[str, Any]:
+        """Train one epoch; return its record."""
+        worker, sampler, total = self.worker, self.worker.sampler, 0.0
+        n_batches, began = sampler.n_batches, time.perf_counter()
+        order = sampler.epoch(epoch)
+        for t in range(n_batches):
+            batch = Batch(order[t], sampler.batch_global(t), epoch, epoch * n_batches + t)
+            total = total + worker.step(batch)
+            if (t + 1) % WATCH == 0 and t + 1 < n_batches:
+                self.look(float(total), epoch, t)
+                bar.advance(WATCH)
+        loss = self.look(float(total), epoch, n_batches - 1) / sampler.n_samples
+        seconds = time.perf_counter() - began
+        self.train_seconds += seconds
+        bar.advance((n_batches - 1) % WATCH + 1)
+        record = {
+            "epoch": epoch + 1,
+            "step": (epoch + 1) * n_batches,
+            "seconds": round(time.perf_counter() - self.start, 6),
+            "loss": loss,
+            "energy": worker.energy(batch, loss),
+            "samples_per_second": sampler.n_samples / seconds,
+        }
+        return {**record, **self.measure()}
+
+    def look(self, loss_sum: float, epoch: int, t: int) -> float:
+        """Return the loss summed over all ranks; raise on all ranks if it or a parameter is not finite; collective."""
+        total = float(self.worker.grid.sum(np.array([loss_sum + self.worker.finite()]))[0])
+        if np.isfinite(total):
+            return total
+        saved = checkpoint.all_of(self.folder.path) if self.folder is not None else []
+        saved_text = f"the checkpoint {saved[-1]} is intact" if saved else "no checkpoint was written"
+        raise DivergedError(
+            f"the loss became {total} in epoch {epoch + 1}, at or before batch {t + 1}; {saved_text}; "
+            f"lower the rate of {self.attributes['optimizer']} or beta of {self.attributes['method']}"
+        )
+
+    def measure(self) -> dict[str, float]:
+        """Return the scores on training and test samples; collective."""
+        train, test = self.worker.evaluate(self.data)
+        labels = self.data.target_shape == ()
+        kind = "accuracy" if labels else "error"
+        found = {f"train_{kind}": scores(train, labels)[kind]}
+        if self.data.test is not None:
+            value = scores(test, labels)
+            found |= {f"test_{kind}": value[kind], "test_loss": value["loss"]}
+        return found
+
+    def save(self, epochs_done: int) -> None:
+        """Write a checkpoint; collective."""
+        path = self.folder.path / "checkpoints" / checkpoint.name(epochs_done) if self.folder is not None else None
+        step = epochs_done * self.worker.sampler.n_batches
+        self.worker.save(path, {**self.attributes, "epoch": epochs_done, "step": step})
+
+    def result(self, reason: Reason) -> Result:
+        """Return the result, after writing the summary; collective."""
+        worker, plan = self.worker, self.worker.plan
+        steps = max(1, sum(1 for _ in self.history)) * worker.sampler.n_batches
+        memory = np.zeros(worker.grid.size)
+        memory[worker.grid.rank] = peak_memory()
+        last = self.history[-1] if self.history else {}
+        summary = {
+            "ranks": worker.grid.size, "shards": plan.shards, "stages": plan.stages,
+            "plan": {"bounds": list(plan.bounds), "micro_batches": plan.micro_batches},
+            **{k: v for k, v in last.items() if k.startswith(("test", "train", "loss", "energy", "epoch"))},
+            "seconds": time.perf_counter() - self.start,
+            "train_seconds": self.train_seconds,
+            "seconds_per_step": self.train_seconds / steps,
+            "samples_per_second": last.get("samples_per_second", 0.0),
+            "peak_memory_bytes": [int(m) for m in worker.grid.sum(memory)],
+            "versions": versions(),
+            "reason": str(reason),
+            **{k: self.attributes[k] for k in ("network", "method", "optimizer", "loss", "data", "dtype", "seed")},
+        }  # fmt: skip
+        if "loss" in last:
+            summary["train_loss"] = last["loss"]
+        summary = share(worker.grid, summary)
+        if self.folder is not None:
+            self.folder.summary(summary)
+        params = worker.params()
+        worker.messages.free()
+        return Result(worker.network, worker.loss, params, self.history, reason, summary)
