@@ -11,7 +11,7 @@ net = pl.Sequential(
 run = pl.fit(
     net,
     data,
-    method=pl.methods.nudged(beta=1.0),
+    method=pl.methods.nudged(),
     optimizer=pl.optim.Adam(1e-3),
     epochs=20,
     batch_size=128,

@@ -16,6 +16,10 @@ from paralift.kernels.jit import jit
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
 
+FLOOR, TINY = 1e-24, 1e-37
+"""Least mean square of a pull, as a share of that of z and absolutely: a smaller one moves nothing and would overflow."""
+
+
 def difference(
     act: Elementwise,
     z: Array,
@@ -28,8 +32,8 @@ def difference(
 ) -> None:
     """Overwrite the pull `g` by the residual r = (sigma(z + s up g) - sigma(z - s down g)) / s.
 
-    s = 1, or with ``relative`` = eps > 0, for each row, s = eps rms(z) / rms(g) (r = 0 where g = 0;
-    rms(z) = 1 where z = 0). `column_sum` (width,), if given, receives the sum of r over the rows, or has it
+    s = 1, or with ``relative`` = eps > 0, for each row, s = eps rms(z) / rms(g) (rms(z) = 1 where z = 0; see
+    `FLOOR` for a vanishing g). `column_sum` (width,), if given, receives the sum of r over the rows, or has it
     added if `accumulate`.
     """
     if not isinstance(z, np.ndarray):
@@ -86,12 +90,13 @@ def formula(
 
 
 def relative_scale(z: Array, g: Array, relative: float) -> Array:
-    """Return s = relative rms(z) / rms(g) of each row, shape (rows, 1), with 1 for a vanishing rms."""
+    """Return s = relative rms(z) / rms(g) of each row, shape (rows, 1); see `FLOOR`."""
     xp = namespace(z)
     z2 = xp.mean(z * z, axis=1)[:, None]
     g2 = xp.mean(g * g, axis=1)[:, None]
-    one = xp.ones_like(g2)
-    return relative * xp.sqrt(xp.where(z2 > 0, z2, one) / xp.where(g2 > 0, g2, one))
+    z2 = xp.where(z2 > 0, z2, xp.ones_like(z2))
+    least = FLOOR * z2 + TINY
+    return relative * xp.sqrt(z2 / xp.where(g2 > least, g2, least))
 
 
 def sum_columns_formula(r: Array, column_sum: Array | None, accumulate: bool) -> None:
@@ -139,8 +144,7 @@ def numba_relative(scalar: Scalar) -> Any:
                 z2 += z[i, j] * z[i, j]
                 g2 += g[i, j] * g[i, j]
             z2 = z2 if z2 > 0 else T(width)
-            g2 = g2 if g2 > 0 else T(width)
-            s = relative * np.sqrt(z2 / g2)
+            s = relative * np.sqrt(z2 / max(g2, T(FLOOR) * z2 + T(TINY)))
             inverse, up_s, down_s = T(1) / s, up * s, down * s
             for j in range(width):
                 r = sigma(z[i, j] + up_s * g[i, j], a, b) - sigma(z[i, j] - down_s * g[i, j], a, b)
@@ -186,6 +190,7 @@ def _sum_kernel(r, column_sum, accumulate):
 _numba_sum = jit(_sum_kernel)
 
 
+FLOORS = f"#define FLOOR {FLOOR!r}\n#define TINY {TINY!r}\n"
 CUDA = r"""
 enum Residual { DIFFERENCE, SLOPE };
 
@@ -236,7 +241,7 @@ __global__ void finish(const T* partial, T* column_sum, long long rows, long lon
   column_sum[j] = accumulate ? column_sum[j] + total : total;
 }
 
-// s = relative rms(z) / rms(g) of each row, with 1 for a vanishing rms
+// s = relative rms(z) / rms(g) of each row, with 1 for a vanishing rms of z and a floor under that of g
 template <typename T, int V>
 __global__ void row_scale(const T* z, const T* g, T* s, long long rows, long long width, double relative) {
   const long long i = blockIdx.x * (long long)blockDim.y + threadIdx.y;
@@ -250,7 +255,9 @@ __global__ void row_scale(const T* z, const T* g, T* s, long long rows, long lon
   z2 = row_sum(z2);
   g2 = row_sum(g2);
   if (i >= rows || threadIdx.x) return;
-  s[i] = T(relative) * sqrt((z2 > T(0) ? z2 : T(width)) / (g2 > T(0) ? g2 : T(width)));
+  z2 = z2 > T(0) ? z2 : T(width);
+  const T least = T(FLOOR) * z2 + T(TINY);
+  s[i] = T(relative) * sqrt(z2 / (g2 > least ? g2 : least));
 }
 """
 
@@ -304,4 +311,4 @@ def cuda_residual(
 @cache
 def cuda_source(scalar: Scalar) -> str:
     """Return the text of the CUDA kernels for an activation."""
-    return cuda.PRELUDE + scalar.cuda + CUDA
+    return cuda.PRELUDE + FLOORS + scalar.cuda + CUDA

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from paralift.kernels.difference import FLOOR, TINY
 from paralift.kernels.jit import jit
 
 
@@ -110,8 +111,7 @@ def _row_scale(z, g, relative):
         g2 += g[j] * g[j]
     d = z.dtype.type(z.shape[0])
     z2 = z2 / d if z2 != 0 else one
-    g2 = g2 / d if g2 != 0 else one
-    return relative * np.sqrt(z2 / g2)
+    return relative * np.sqrt(z2 / max(g2 / d, z.dtype.type(FLOOR) * z2 + z.dtype.type(TINY)))
 
 
 @jit

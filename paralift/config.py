@@ -2,7 +2,7 @@
 
     data = "digits"
     network = ["Linear(64, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]    # or one string: "Graph(...)"
-    method = "nudged(beta=1.0)"
+    method = "nudged()"
     optimizer = "Adam(1e-3)"
     loss = "CrossEntropy()"
 
@@ -271,7 +271,7 @@ def _network_text(network: Network) -> str:
 EXAMPLES = {
     "data": '"digits"',
     "network": '["Linear(64, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]',
-    "method": '"nudged(beta=1.0)"',
+    "method": '"nudged()"',
     "optimizer": '"Adam(1e-3)"',
     "loss": '"CrossEntropy()"',
 }
@@ -299,7 +299,7 @@ VALUES: Mapping[str, Any] = {
 DEFAULT = """\
 data = "digits"
 network = ["Linear(64, 256)", "ReLU()", "Linear(256, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]
-method = "nudged(beta=1.0)"
+method = "nudged()"
 optimizer = "Adam(1e-3)"
 
 [training]

@@ -59,7 +59,10 @@ class U2:
 
 @dataclass(frozen=True)
 class MatrixU2:
-    """The same with matrices, a sample in each row: W* = (A^T A + 2 lam I)^-1 A^T Y, X* = (Y + A W*)/2 while A W* > 0."""
+    """The same with matrices, a sample in each row.
+
+    W* = (A^T A + 2 lam I)^-1 A^T Y and X* = (Y + A W*)/2 while A W* > 0.
+    """
 
     lam: float = 0.5
     inputs: tuple[tuple[float, ...], ...] = ((2.0, 0.3, 0.2), (0.1, 2.1, 0.4), (0.3, 0.2, 1.9))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,11 +43,21 @@ def write(args: argparse.Namespace, name: str, record: dict[str, Any]) -> None:
     paths = [] if args.json is None else [Path(args.json)]
     if args.out is not None:
         paths.append(Path(args.out) / f"{name}.json")
-    text = json.dumps({"format": FORMAT, "benchmark": name, "quick": args.quick, **record}, indent=1, allow_nan=False)
+    whole = {"format": FORMAT, "benchmark": name, "quick": args.quick, **record}
+    text = json.dumps(_finite(whole), indent=1, allow_nan=False)
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
         print(f"written: {path}")
+
+
+def _finite(value: Any) -> Any:
+    """Return `value` with null for the numbers that JSON does not know: NaN and infinities."""
+    if isinstance(value, dict):
+        return {key: _finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None = None) -> None:

@@ -30,7 +30,7 @@ class Method:
     """
 
     penalty: str = "bregman"
-    clamp: Clamp = Nudge()
+    clamp: Clamp = Nudge(relative=0.01)
     inference: Sweep | ProximalGradient | Backpropagation = Sweep()
     update: Update = Explicit()
     states: Mapping[str, Any] = field(default_factory=dict)
@@ -44,8 +44,12 @@ class Method:
             raise ValueError(f"{self.update!r} minimises one E: it needs a hard clamp or a one-sided nudge")
 
 
+RELATIVE = 0.01
+"""The default nudge. By measurement: it learns as well as any fixed beta, and follows the gradient at any depth and scale."""
+
+
 def nudged(
-    beta: float = 1.0,
+    beta: float | None = None,
     symmetric: bool = True,
     relative: float | None = None,
     penalty: str = "bregman",
@@ -56,13 +60,18 @@ def nudged(
     Parameters
     ----------
     beta, symmetric, relative
-        See `Nudge`. Without any, beta = 1 and symmetric.
+        See `Nudge`. Without beta and relative: relative = 0.01 (one-sided: beta = 0.1). Give a large beta for
+        staircases such as `Quantizer`, which it smooths.
     penalty : {"bregman", "quadratic"}
         With "quadratic" the sweep is backpropagation.
     states : mapping of block name to Regularizer, optional
         Regularisers on lifted variables.
     """
-    return Method(penalty, Nudge(beta, symmetric, relative), Sweep(), Explicit(), dict(states or {}))
+    if beta is None and relative is None:
+        clamp = Nudge(relative=RELATIVE) if symmetric else Nudge(0.1, symmetric=False)
+    else:
+        clamp = Nudge(1.0 if beta is None else beta, symmetric, relative)
+    return Method(penalty, clamp, Sweep(), Explicit(), dict(states or {}))
 
 
 def lifted_bregman(

@@ -115,8 +115,8 @@ def test_adam_on_the_energy_reaches_it():
 @pytest.mark.parametrize("end", [pl.Identity(), pl.Softmax()], ids=repr)
 def test_every_epoch_lowers_the_energy(order, geometry, end):
     network = pl.Sequential(
-        pl.Linear(3, 5), pl.ReLU(), pl.Residual(pl.Linear(5, 5), pl.Tanh()), pl.Diagonal(5), pl.Softplus(), pl.Linear(5, 2),
-        end,
+        pl.Linear(3, 5), pl.ReLU(), pl.Residual(pl.Linear(5, 5), pl.Tanh()), pl.Diagonal(5), pl.Softplus(),
+        pl.Linear(5, 2), end,
     )  # fmt: skip
     p = problem(network, n=12)
     for regularizer in (None, pl.optim.L1(0.01), pl.optim.Ridge(0.1, on="all")):

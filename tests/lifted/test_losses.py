@@ -148,7 +148,8 @@ def test_on_a_device(case):
     z = logits()
     x, g = activation.sigma(z), np.empty_like(z)
     dz, dx, dg, dy = (
-        strict.asarray(a.tolist(), dtype=getattr(strict, str(a.dtype)), device=device) for a in (z, x, np.zeros_like(z), y)
+        strict.asarray(a.tolist(), dtype=getattr(strict, str(a.dtype)), device=device)
+        for a in (z, x, np.zeros_like(z), y)
     )
     value, found = loss.pull(activation, z, x, y, 0.3, g), loss.pull(activation, dz, dx, dy, 0.3, dg)
     cpu = strict.Device("CPU_DEVICE")

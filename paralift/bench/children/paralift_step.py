@@ -25,8 +25,8 @@ from paralift.parallel.steps import Batch
 from paralift.parallel.world import find_world
 from paralift.training.worker import Worker
 
-NAP = 2e-4
-"""Seconds between two looks of a waiting rank."""
+NAP = 1e-2
+"""Seconds between two looks of a waiting rank: rare enough not to disturb what is measured meanwhile."""
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from paralift.kernels import columns
 from paralift.kernels.arrays import Array, family, namespace
-from paralift.kernels.difference import sum_columns
+from paralift.kernels.difference import FLOOR, TINY, sum_columns
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.activations.norms import Normalise
 from paralift.lifted.maps.affine import Diagonal
@@ -130,8 +130,8 @@ class BatchNormalise(Activation):
         xp = namespace(z)
         if relative <= 0.0 or z.shape[0] == 0:
             return 1.0
-        z2, g2 = float(xp.mean(z * z)), float(xp.mean(g * g))
-        return relative * ((z2 or 1.0) / (g2 or 1.0)) ** 0.5
+        z2, g2 = float(xp.mean(z * z)) or 1.0, float(xp.mean(g * g))
+        return relative * (z2 / max(g2, FLOOR * z2 + TINY)) ** 0.5
 
 
 @dataclass(frozen=True)

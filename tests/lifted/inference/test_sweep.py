@@ -134,7 +134,8 @@ def test_symmetric_nudge_has_an_error_of_second_order(seed):
     p = smooth_problem(seed)
     _, expected = gradient(p, backprop())
     errors = [distance(gradient(p, nudged(beta))[1], expected) for beta in (0.08, 0.04, 0.02)]
-    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.15) and errors[1] / errors[2] == pytest.approx(4.0, rel=0.05)
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.15)
+    assert errors[1] / errors[2] == pytest.approx(4.0, rel=0.05)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -142,7 +143,8 @@ def test_one_sided_nudge_has_an_error_of_first_order(seed):
     p = smooth_problem(seed)
     _, expected = gradient(p, backprop())
     errors = [distance(gradient(p, nudged(beta, symmetric=False))[1], expected) for beta in (0.04, 0.02, 0.01)]
-    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.1) and errors[1] / errors[2] == pytest.approx(2.0, rel=0.05)
+    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.1)
+    assert errors[1] / errors[2] == pytest.approx(2.0, rel=0.05)
 
 
 def smooth_problem(seed):
@@ -154,7 +156,8 @@ def smooth_problem(seed):
         skips(activation, width, end=pl.Identity()),
         pl.Sequential(
             pl.Linear(8, width), pl.Residual(pl.Linear(width, width), pl.LayerNorm(width, 0.1), activation),
-            pl.Residual(pl.RMSNorm(width, 0.1), pl.Linear(width, width), pl.Softmax()), pl.Linear(width, 3), pl.Sigmoid(),
+            pl.Residual(pl.RMSNorm(width, 0.1), pl.Linear(width, width), pl.Softmax()), pl.Linear(width, 3),
+            pl.Sigmoid(),
         ),
     ]  # fmt: skip
     return problem(networks[seed // 2], n=9, seed=seed)

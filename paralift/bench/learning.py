@@ -1,0 +1,52 @@
+"""``paralift bench learning``: what the method learns, and how exact its gradients are; none of it depends on speed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from paralift.bench import accuracy, cosines, machine, report
+from paralift.bench.clean import start_clean
+
+STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
+    "mnist1d": ("test accuracy on MNIST-1D: nudges, backpropagation, PyTorch", lambda q: accuracy.run(accuracy.mnist1d(q))),
+    "fashion": ("test accuracy on Fashion-MNIST (in the folder PARALIFT_DATA)", lambda q: accuracy.run(accuracy.fashion(q))),
+    "digits": ("test accuracy on six splits of the digits", lambda q: accuracy.run(accuracy.digits(q))),
+    "gradients": ("cosines to autograd in random networks", cosines.gradients),
+    "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one study; return the exit code: 2 if data or a package that it needs is missing."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = report.parse(_parser(), argv)
+    if isinstance(args, int):
+        return args
+    code = start_clean("paralift.bench.learning", argv)
+    return _run(args, argv) if code is None else code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="paralift bench learning", description="What the method learns.", allow_abbrev=False)
+    studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
+    for name, (text, _) in STUDIES.items():
+        report.add_output(studies.add_parser(name, help=text, description=text, allow_abbrev=False))
+    return parser
+
+
+def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
+    record: dict[str, Any] = {"machine": machine.describe(["paralift", "bench", "learning", *argv])}
+    try:
+        record |= STUDIES[args.study][1](args.quick)
+    except (OSError, ImportError) as error:
+        print(f"paralift bench learning: {error}", file=sys.stderr)
+        return 2
+    report.write(args, f"learning-{args.study}", record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A network of ParaLift in PyTorch: the same parameters, the same batches, gradients by autograd.
+
+Imports PyTorch when called; `available` says whether it can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from paralift.data import Dataset, Sampler, load_shard
+from paralift.lifted import activations as act
+from paralift.lifted import maps
+from paralift.lifted.maps.shape import Keep
+from paralift.lifted.network import Block, Network, Params
+
+
+def available() -> bool:
+    """Return whether PyTorch is installed."""
+    return find_spec("torch") is not None
+
+
+def gradients(network: Network, params: Params, x: np.ndarray, y: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """Return the gradients of the mean cross-entropy of the samples, by autograd.
+
+    Parameters
+    ----------
+    network : Network
+        Ends with Softmax.
+    params : mapping
+        As `Network.init` gives them.
+    x, y : ndarray
+        Samples (n, *input_shape) and labels (n,).
+
+    Raises
+    ------
+    TypeError
+        If a map or an activation has no counterpart here.
+    """
+    import torch
+
+    theta = leaves(params)
+    torch.nn.functional.cross_entropy(logits(network, theta, torch.from_numpy(x)), torch.from_numpy(y)).backward()
+    return {b: {k: t.grad.numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
+
+
+def train(
+    network: Network, params: Params, data: Dataset, *, epochs: int, batch_size: int, rate: float, seed: int
+) -> Params:
+    """Train by PyTorch's autograd and Adam on the batches that `fit` takes with this seed; return the parameters."""
+    import torch
+
+    theta = leaves(params)
+    optimizer = torch.optim.Adam([t for arrays in theta.values() for t in arrays.values()], rate)
+    x, y = map(torch.from_numpy, load_shard(data.train, 0, data.train.n_samples, np.float32))
+    sampler = Sampler(data.train.n_samples, batch_size, seed)
+    for epoch in range(epochs):
+        for rows in sampler.epoch(epoch):
+            chosen = torch.from_numpy(rows)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(logits(network, theta, x[chosen]), y[chosen]).backward()
+            optimizer.step()
+    return {b: {k: t.detach().numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
+
+
+def leaves(params: Params) -> dict[str, dict[str, Any]]:
+    """Return copies of the parameters as tensors that collect gradients."""
+    import torch
+
+    return {b: {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()} for b, arrays in params.items()}
+
+
+def logits(network: Network, theta: Any, x: Any) -> Any:
+    """Return the last block's pre-activation, shape (n, *output_shape)."""
+    values = [x]
+    for block in network.blocks:
+        z = _map(block)(theta.get(block.name, {}), [values[p] for p in block.parents])
+        values.append(z if block is network.blocks[-1] else _activation(block)(z))
+    return values[-1]
+
+
+def _map(block: Block) -> Callable[[Any, Any], Any]:
+    found: dict[type, Callable[[Any, Any], Any]] = {
+        maps.Linear: lambda theta, xs: xs[0] @ theta["weight"] + theta.get("bias", 0.0),
+        maps.Diagonal: lambda theta, xs: xs[0] * theta["gain"] + theta["shift"],
+        maps.Add: lambda theta, xs: sum(xs[1:], xs[0]),
+        Keep: lambda theta, xs: xs[0],
+    }
+    if type(block.map) not in found:
+        raise TypeError(f"block {block.name}: {block.map!r} has no counterpart in PyTorch here: add one")
+    return found[type(block.map)]
+
+
+def _activation(block: Block) -> Callable[[Any], Any]:
+    import torch
+
+    found: dict[type, Callable[[Any], Any]] = {
+        act.Identity: lambda z: z,
+        act.ReLU: torch.relu,
+        act.Tanh: torch.tanh,
+        act.Sigmoid: torch.sigmoid,
+        act.Softplus: lambda z: torch.logaddexp(z, torch.zeros_like(z)),
+        act.Softmax: lambda z: torch.softmax(z, -1),
+        act.Normalise: lambda z: _normalised(z, block.activation),
+    }
+    if type(block.activation) not in found:
+        raise TypeError(f"block {block.name}: {block.activation!r} has no counterpart in PyTorch here: add one")
+    return found[type(block.activation)]
+
+
+def _normalised(z: Any, norm: Any) -> Any:
+    centred = z - z.mean(-1, keepdim=True) if norm.centre else z
+    return centred / ((centred * centred).mean(-1, keepdim=True) + norm.eps).sqrt()
