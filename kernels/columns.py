@@ -1,10 +1,18 @@
-"""Kernels of batch normalisation, which couples the entries of a column; matrices are read row by row, as they lie."""
+"""Kernels along columns: gains, and batch normalisation, which couples a column's entries. Matrices are read by rows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from paralift.kernels.jit import jit
+
+
+@jit
+def scale(x, gain, out):
+    """Write gain * x, for each column of `x` (rows, width), into `out`, which may be `x`."""
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = gain[j] * x[i, j]
 
 
 @jit

@@ -15,7 +15,6 @@ from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
-
 FLOOR, TINY = 1e-24, 1e-37
 """Least mean square of a pull, as a share of that of z and absolutely: a smaller one moves nothing and would overflow."""
 

@@ -17,9 +17,11 @@ BATCH_SIZE = 128
 RATE = 1e-3
 TORCH = "PyTorch"
 """Name of the reference among the methods."""
+DEFAULT = "nudged()"
+"""The default method, a relative nudge."""
 ALL_NUDGES: Mapping[str, Method] = {
+    DEFAULT: pl.methods.nudged(),
     "nudged(beta=1)": pl.methods.nudged(beta=1.0),
-    "nudged(relative=0.01)": pl.methods.nudged(relative=0.01),
     "nudged(beta=0.1)": pl.methods.nudged(beta=0.1),
     "nudged(beta=0.1, symmetric=False)": pl.methods.nudged(beta=0.1, symmetric=False),
     "nudged(beta=1, symmetric=False)": pl.methods.nudged(beta=1.0, symmetric=False),
@@ -60,14 +62,14 @@ def mnist1d(quick: bool) -> Study:
 def fashion(quick: bool) -> Study:
     """Return the study on Fashion-MNIST, read from the folder that PARALIFT_DATA names."""
     data = pl.data.fashion_mnist()
-    methods = {k: ALL_NUDGES[k] for k in ("nudged(beta=1)", "nudged(relative=0.01)")}
+    methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(beta=1)", "backprop()")}
     columns = {f"seed {s}": (lambda: data, s) for s in range(1 if quick else 3)}
     return Study("fashion", (784, 256, 256, 10), 1 if quick else 6, columns, methods)
 
 
 def digits(quick: bool) -> Study:
     """Return the study on the digits: six splits into training and test samples."""
-    methods = {k: ALL_NUDGES[k] for k in ("nudged(beta=1)", "backprop()")}
+    methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(beta=1)", "backprop()")}
     columns = {f"split {k}": (lambda k=k: pl.data.digits(seed=k), 0) for k in range(1 if quick else 6)}
     return Study("digits", (64, 256, 256, 10), 1 if quick else 20, columns, methods)
 
@@ -84,7 +86,7 @@ def run(study: Study) -> dict[str, Any]:
     """Train everything; return the record and print the table."""
     network = perceptron(study.widths)
     names = [*study.methods, *([TORCH] if torch_reference.available() else [])]
-    results: dict[str, Any] = {name: {"test_accuracy": {}} for name in names}
+    results: dict[str, Any] = {name: {"method": repr(study.methods.get(name, name)), "test_accuracy": {}} for name in names}
     results.setdefault(TORCH, {"status": "not installed", "test_accuracy": {}})
     for column, (load, seed) in study.columns.items():
         data = load()

@@ -21,6 +21,9 @@ RATE, STEP = 1e-3, 0.5
 ADAM = (0.9, 0.999, 1e-8, 10)
 """Both betas, eps and the number of the step."""
 
+RELATIVE = 0.01
+"""The relative nudge."""
+
 Work = Callable[[Any, Sequence[Array], Array], Any]
 
 
@@ -56,6 +59,11 @@ STEPS = (
         "difference", (RANDOM, RANDOM), 3,
         lambda act, a, row: difference.difference(act, a[0], a[1], column_sum=row),
         lambda act, a, row: difference.formula(act.sigma, a[0], a[1], 0.5, 0.5, 0.0, row, False),
+    ),
+    Kernel(
+        "difference_relative", (RANDOM, RANDOM), 3,
+        lambda act, a, row: difference.difference(act, a[0], a[1], relative=RELATIVE, column_sum=row),
+        lambda act, a, row: difference.formula(act.sigma, a[0], a[1], 0.5, 0.5, RELATIVE, row, False),
     ),
     Kernel(
         "xstep", (RANDOM, RANDOM, RANDOM, OUTPUT), 5,

@@ -1,7 +1,9 @@
 """``paralift bench kernels``: fused kernels in bytes moved a second, as a share of a copy measured in the same run.
 
 Bytes are each input read once and each output written once; a copy of one of the arrays is timed before each run. One thread,
-on one core; on a CUDA device times come from events. The same formula by whole-array operations stands beside.
+on one core; on a CUDA device times come from events. The same formula by whole-array operations stands beside. More than
+100 % is no mistake: a processor reads the lines that a copy is going to overwrite, and a kernel that works in place needs
+what it reads.
 """
 
 from __future__ import annotations

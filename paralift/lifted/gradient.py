@@ -82,13 +82,14 @@ def _engine(network: Network, method: Method, loss: Loss, like: Array) -> Callab
         weight = 1.0
 
         def infer() -> Array:
+            estimator.norms.vectors.clear()  # a function of its arguments: no memory of other parameters
             return estimator.gradient(n)
 
     else:
-        state = stage.state(n)
+        pulls = state_regularizers(network, method)
+        state = stage.state(n, apart=pulls)
         window, displacement = state.window(0, n), displacement_of(method)
         weight, beta = 1.0 / method.clamp.beta, method.clamp.beta
-        pulls = state_regularizers(network, method)
 
         def infer() -> Array:
             forward(window)

@@ -6,7 +6,7 @@ al., arXiv 2510.09796).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,8 @@ from paralift.lifted.inference.norms import Norms
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate
 from paralift.lifted.inference.regularised import check_pair
 from paralift.lifted.losses import Loss, default_loss
-from paralift.lifted.network import Network, Params, check_params
+from paralift.lifted.methods import PENALTIES
+from paralift.lifted.network import Network, Params, check_input, check_params
 from paralift.lifted.stage import Stage
 
 WALLS = Walls()
@@ -101,10 +102,14 @@ def infer(
         If a name is unknown, a shape does not fit, or a regulariser has no prox together with its activation.
     """
     settings = ProximalGradient(100) if settings is None else settings
+    if penalty not in PENALTIES:
+        raise ValueError(f"penalty is {penalty!r}, expected one of {PENALTIES}")
     names = variable_names(network)
     check_params(network, params)
     by_variable = _by_variable(names, roles)
     start = _start_of(by_variable[0])
+    check_input(network, start)
+    _check_geometry(settings, penalty, [r for v, r in by_variable.items() if 0 < v < len(network.blocks)])
     stage = Stage(network, 0, len(network.blocks), start, free_input=not isinstance(by_variable[0], Clamped))
     stage.load(params)
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
@@ -121,6 +126,18 @@ def infer(
     if window.roles.loss is not None:
         found[network.blocks[-1].name] = _output(window)
     return Inferred({**found, "input": window.x[0], "output": found[network.blocks[-1].name]}, energy)
+
+
+def _check_geometry(settings: ProximalGradient, penalty: str, hidden: Sequence[Role]) -> None:
+    """Raise ValueError where the dual geometry, which knows variables by their pre-activations, has no such step."""
+    if settings.geometry == "euclidean":
+        return
+    plain = all(isinstance(r, Free) and r.start is None and r.regularizer is None for r in hidden)
+    if penalty == "quadratic" or not plain:
+        raise ValueError(
+            'geometry="dual" knows free hidden variables and the Bregman penalty only: take geometry="euclidean" for '
+            'penalty="quadratic" and for hidden variables that are clamped, nudged, regularised or given a start'
+        )
 
 
 def _by_variable(names: Mapping[str, int], roles: Mapping[str, Role]) -> dict[int, Role]:

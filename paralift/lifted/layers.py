@@ -94,13 +94,17 @@ class Graph(Network):
         first = next(iter(nodes.values()))
         shape = _input_shape(first[1:], input_shape)
         builder = _Builder(shape)
-        variable = {"input": 0}
+        variable, read = {"input": 0}, set()
         for name, (parents, *layers) in nodes.items():
             unknown = [p for p in parents if p not in variable]
             if unknown:
                 raise ValueError(f"Graph: node {name!r} reads {unknown}, known before it: {list(variable)}")
             head = builder.head([variable[p] for p in parents], layers)
             variable[name] = builder.close(head)
+            read |= set(parents)
+        unread = [n for n in nodes if n not in read][:-1]
+        if unread or variable[name] != len(builder.blocks):
+            raise ShapeError(f"Graph: no node reads {unread or [name]}: every node but the last must lead to the output")
         given = "" if input_shape is None else f"input_shape={shape}, "
         super().__init__(builder.blocks, shape, f"Graph({given}{', '.join(f'{k}={v!r}' for k, v in nodes.items())})")
 

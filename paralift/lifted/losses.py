@@ -3,7 +3,8 @@
 With B the Bregman penalty of the last activation, B(y, z) is cross-entropy for softmax, half the squared error for the
 identity and binary cross-entropy for the sigmoid: their pull on the output is beta (sigma(z) - y). A loss l that is no such
 penalty (Huber, absolute error) enters through its prox on an identity output: x_L = prox_{beta l}(z) minimises
-|x - z|^2/2 + beta l(x), and the pull is z - x_L, the gradient of the Moreau envelope.
+|x - z|^2/2 + beta l(x), and the pull is z - x_L, the gradient of the Moreau envelope. A sweep, which needs the loss' own
+gradient, takes its slope.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ class Loss:
     def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
         """Return the summed loss."""
         raise NotImplementedError
+
+    def gradient(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write beta times a (sub)gradient of the loss in z into `g`, for sweeps; return the summed loss."""
+        return self.pull(activation, z, x, y, beta, g)
+
+    def energy(self, activation: Activation, z: Array, x: Array, y: Array, beta: float) -> Array:
+        """Return the part of E whose gradient in z `pull` is, summed."""
+        return beta * self.value(activation, z, x, y)
 
     def target(self, activation: Activation, z: Array, x: Array, y: Array, beta: float) -> Array:
         """Return the clamped or nudged output x_L, shape (rows, width); beta = 1 is the hard clamp."""
@@ -120,7 +129,7 @@ class BinaryCrossEntropy(BregmanLoss):
 
 @dataclass(frozen=True)
 class ProximalLoss(Loss):
-    """A loss on an identity output that is known by its value and its prox."""
+    """A loss on an identity output that is known by its value and its prox; sweeps take a subgradient of it."""
 
     def check(self, activation: Activation) -> None:
         """Raise ValueError unless the last activation is the identity."""
@@ -140,6 +149,21 @@ class ProximalLoss(Loss):
         g[...] = d - self.prox(d, beta)
         return namespace(z).sum(self.of_error(d))
 
+    def slope(self, d: Array) -> Array:
+        """Return a subgradient of the loss at the error d = z - y."""
+        raise NotImplementedError
+
+    def gradient(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write beta times a subgradient into `g`; return the summed loss."""
+        g[...] = beta * self.slope(z - y)
+        return self.value(activation, z, x, y)
+
+    def energy(self, activation: Activation, z: Array, x: Array, y: Array, beta: float) -> Array:
+        """Return the Moreau envelope of beta times the loss, summed."""
+        d = z - y
+        p = self.prox(d, beta)
+        return namespace(z).sum(0.5 * (d - p) ** 2 + beta * self.of_error(p))
+
     def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
         """Return the summed loss."""
         return namespace(z).sum(self.of_error(z - y))
@@ -154,6 +178,11 @@ class Huber(ProximalLoss):
     def __post_init__(self) -> None:
         if not self.delta > 0:
             raise ValueError(f"Huber: delta is {self.delta}, expected a number greater than 0")
+
+    def slope(self, d: Array) -> Array:
+        """Return d, clipped to [-delta, delta]."""
+        xp = namespace(d)
+        return xp.where(xp.abs(d) <= self.delta, d, self.delta * xp.sign(d))
 
     def of_error(self, d: Array) -> Array:
         """Return the Huber function of each entry."""
@@ -171,6 +200,10 @@ class Huber(ProximalLoss):
 @dataclass(frozen=True)
 class Absolute(ProximalLoss):
     """|d|, the sum over the outputs of a row."""
+
+    def slope(self, d: Array) -> Array:
+        """Return the sign of d."""
+        return namespace(d).sign(d)
 
     def of_error(self, d: Array) -> Array:
         """Return |d|."""

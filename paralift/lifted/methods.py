@@ -12,6 +12,13 @@ from paralift.lifted.inference.sweep import Backpropagation, Sweep
 from paralift.lifted.updates import BlockDescent, Explicit, Implicit, Update
 
 PENALTIES = ("bregman", "quadratic")
+PARTS: Mapping[str, Any] = {
+    "clamp": Hard | Nudge,
+    "inference": Sweep | ProximalGradient | Backpropagation,
+    "update": Explicit | Implicit | BlockDescent,
+    "states": Mapping,
+}
+"""The types of a method's parts."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,29 @@ class Method:
     states: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, kind in PARTS.items():
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name} is {getattr(self, name)!r}, expected {kind}")
+        if isinstance(self.inference, ProximalGradient):
+            self._check_iterations(self.inference)
         if self.penalty not in PENALTIES:
             raise ValueError(f"penalty is {self.penalty!r}, expected one of {PENALTIES}")
         if isinstance(self.update, BlockDescent | Implicit) and not isinstance(self.inference, ProximalGradient):
             raise ValueError(f"{self.update!r} minimises E over theta: it needs ProximalGradient inference")
         if isinstance(self.update, BlockDescent | Implicit) and len(self.clamp.phases) > 1:
             raise ValueError(f"{self.update!r} minimises one E: it needs a hard clamp or a one-sided nudge")
+
+    def _check_iterations(self, inference: ProximalGradient) -> None:
+        if isinstance(self.clamp, Nudge) and self.clamp.relative is not None:
+            raise ValueError(
+                f"{self.clamp!r}: a relative nudge scales the differences of a sweep; with {inference!r} take Hard() or "
+                "Nudge(beta)"
+            )
+        if inference.geometry == "dual" and (self.penalty == "quadratic" or self.states):
+            raise ValueError(
+                f'geometry="dual" with penalty={self.penalty!r} and states {sorted(self.states)}: it knows the Bregman '
+                'penalty without regularised states only; take geometry="euclidean"'
+            )
 
 
 RELATIVE = 0.01

@@ -15,7 +15,7 @@ import numpy as np
 
 from paralift.kernels.arrays import Array, empty, namespace
 from paralift.lifted.activations.base import Activation
-from paralift.lifted.maps.base import Map, Shape
+from paralift.lifted.maps.base import Map, Shape, ShapeError
 
 Params = Mapping[str, Mapping[str, Array]]
 
@@ -86,6 +86,9 @@ class Network:
         self.source = source
         if not self.blocks:
             raise ValueError("a network needs at least one layer")
+        unread = [b.name for b in self.blocks[:-1] if not self.children[b.index]]
+        if unread:
+            raise ShapeError(f"nothing reads {unread}: every block but the last must lead to the output")
 
     def __repr__(self) -> str:
         return self.source
@@ -134,6 +137,7 @@ class Network:
         """Return the output for the samples `x`, shape (n, *input_shape) -> (n, *output_shape)."""
         check_input(self, x)
         check_params(self, params)
+        check_dtypes(params, x)
         return self.variables(params, x)[-1]
 
     def variables(self, params: Params, x: Array) -> list[Array]:
@@ -171,6 +175,17 @@ def check_input(network: Network, x: Array) -> None:
         )
     if str(x.dtype).rsplit(".", 1)[-1] not in ("float32", "float64"):
         raise TypeError(f"x has dtype {x.dtype}, expected float32 or float64: convert it with x.astype(...)")
+
+
+def check_dtypes(params: Params, x: Array) -> None:
+    """Raise TypeError unless parameters and samples are of one type."""
+    for block, arrays in params.items():
+        for name, a in arrays.items():
+            if a.dtype != x.dtype:
+                raise TypeError(
+                    f"params[{block!r}][{name!r}] has dtype {a.dtype}, x has {x.dtype}: convert x, or take "
+                    f"network.init(seed, dtype={str(x.dtype).rsplit('.', 1)[-1]!r})"
+                )
 
 
 def check_params(network: Network, params: Params) -> None:

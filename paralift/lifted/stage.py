@@ -12,7 +12,7 @@ Algorithms drive a stage through windows. A `State` holds the lifted variables o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -72,9 +72,11 @@ class Stage:
                 value = params[name][key]
                 view[...] = from_host(value, self.like) if isinstance(value, np.ndarray) else value
 
-    def state(self, capacity: int, theta: Params | None = None, training: bool = True) -> State:
-        """Return buffers for the lifted variables of at most `capacity` samples, for sweeps or, if not `training`, evaluation."""
-        return State(self, capacity, self.params if theta is None else theta, training)
+    def state(
+        self, capacity: int, theta: Params | None = None, training: bool = True, apart: Collection[int] = ()
+    ) -> State:
+        """Return buffers for sweeps over at most `capacity` samples; see `State`."""
+        return State(self, capacity, self.params if theta is None else theta, training, apart)
 
     @property
     def tracks(self) -> bool:
@@ -87,9 +89,23 @@ class State:
 
     Where nothing tells two arrays apart they are one: x and z of an identity activation; the pull on a block with identity
     activation and on the sum that alone reads it.
+
+    Parameters
+    ----------
+    stage : Stage
+    capacity : int
+        Samples at most.
+    theta : mapping
+        The parameters of its passes.
+    training : bool
+        Whether running statistics are tracked; otherwise they are used.
+    apart : collection of int
+        Variables whose pull has an array of its own, because something is added to it alone.
     """
 
-    def __init__(self, stage: Stage, capacity: int, theta: Params, training: bool = True) -> None:
+    def __init__(
+        self, stage: Stage, capacity: int, theta: Params, training: bool = True, apart: Collection[int] = ()
+    ) -> None:
         self.stage = stage
         self.training = training
         self.capacity = capacity
@@ -101,7 +117,7 @@ class State:
             self.z[block.index] = self.new(block.shape)
             same = block.activation.is_identity
             self.x[block.index] = self.z[block.index] if same else self.new(block.shape)
-        self.shared = self._shared_pulls()
+        self.shared = {v: r for v, r in self._shared_pulls().items() if v not in apart}
         self.g: dict[int, Array] = {}
         for v in sorted(stage.pulled, reverse=True):
             self.g[v] = self.g[self.shared[v]] if v in self.shared else self.new(shapes[v])
@@ -159,9 +175,9 @@ class Window:
         self.n = stop - start
         self.first = start == 0
         self.last = len(self.stage.network.blocks)
-        self.x = {v: a[start:stop] for v, a in state.x.items()}
-        self.z = {v: a[start:stop] for v, a in state.z.items()}
-        self.g = {v: a[start:stop] for v, a in state.g.items()}
+        self.x = {v: a[start:stop, ...] for v, a in state.x.items()}
+        self.z = {v: a[start:stop, ...] for v, a in state.z.items()}
+        self.g = {v: a[start:stop, ...] for v, a in state.g.items()}
         self.steps = tuple(Step(self, block) for block in self.stage.blocks)
         started = set(self.stage.outputs)
         for step in reversed(self.steps):
@@ -172,7 +188,7 @@ class Window:
         """The targets of these rows, shape (n, ...)."""
         if self.state.y is None:
             raise RuntimeError("the state of the last stage has no targets yet")
-        return self.state.y[self.rows[0] : self.rows[1]]
+        return self.state.y[self.rows[0] : self.rows[1], ...]
 
     def _pulls(self, step: Step, started: set[int]) -> list[Callable[[], None]]:
         """Return what hands the residual of `step` to its parents: the first writes, later ones add."""
@@ -190,7 +206,7 @@ class Window:
             return lambda: map_.adjoint(theta, xs, r, k, out)
         if map_.passes_through:
             return lambda: add(out, r, out)
-        part = self.state.scratch(self.stage.network.shapes[parent])[: self.n]
+        part = self.state.scratch(self.stage.network.shapes[parent])[: self.n, ...]
 
         def accumulate() -> None:
             map_.adjoint(theta, xs, r, k, part)
@@ -213,7 +229,8 @@ class Step:
         self.gradients: Any = stage.gradients.get(block.name, {})
         self.xs = tuple(window.x[p] for p in block.parents)
         self.x, self.z, self.g = window.x[v], window.z[v], window.g[v]
-        self.x2, self.z2, self.g2 = matrix(self.x), matrix(self.z), matrix(self.g)
+        self.z2, self.g2 = matrix(self.z), matrix(self.g)
+        self.x2 = self.z2 if block.activation.is_identity else matrix(self.x)
         name = block.map.offset
         self.offset = self.theta[name] if name else None
         self.offset_gradient = self.gradients[name] if name else None

@@ -105,11 +105,11 @@ class SweepStep:
         optimizer: OptimizerStep, total: GradientSum,
     ) -> None:  # fmt: skip
         self.stage, self.shard, self.plan = stage, shard, plan
-        self.state: State = stage.state(capacity)
+        displacement, pulls = displacement_of(method), state_regularizers(stage.network, method)
+        self.state: State = stage.state(capacity, apart=pulls)
         self.targets = targets_like(shard, capacity)
         self.optimizer, self.total = optimizer, total
         self.beta = method.clamp.beta
-        displacement, pulls = displacement_of(method), state_regularizers(stage.network, method)
 
         def clamp(window: Window) -> Array:
             return sweep.clamp(window, loss, self.beta)
@@ -178,7 +178,9 @@ class LiftedStep:
 
     def energy(self, batch: Batch) -> float:
         """Return this rank's part of E on the last batch, a mean over the samples of all shards."""
-        return float(self.estimator.state.window(len(batch.indices)).energy()) / batch.size
+        window = self.estimator.state.window(len(batch.indices))
+        window.stale.update(window.own)  # the parameters have moved
+        return float(window.energy()) / batch.size
 
     def __call__(self, batch: Batch) -> Array:
         """Train on a batch; return this shard's summed loss (0 on stages without the output)."""

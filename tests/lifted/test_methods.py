@@ -33,7 +33,7 @@ PROXGRAD = ProximalGradient(1)
         (lambda: Method(penalty="cubic"), ["'cubic'", "bregman", "quadratic"]),
         (lambda: Method(clamp=Hard(), update=BlockDescent()), ["BlockDescent", "ProximalGradient"]),
         (lambda: Method(clamp=Hard(), inference=Backpropagation(), update=Implicit()), ["Implicit"]),
-        (lambda: Method(inference=PROXGRAD, update=BlockDescent()), ["one E", "one-sided"]),
+        (lambda: Method(clamp=Nudge(), inference=PROXGRAD, update=BlockDescent()), ["one E", "one-sided"]),
         (lambda: Method(clamp=Nudge(0.1), inference=PROXGRAD, update=Implicit()), ["one E", "one-sided"]),
         (lambda: Method(clamp=Nudge(relative=0.1), inference=PROXGRAD), ["relative"]),
         (lambda: Method("quadratic", Hard(), ProximalGradient(1, geometry="dual")), ["quadratic", "dual"]),
@@ -66,7 +66,8 @@ def test_parts_of_the_wrong_type(arguments):
 
 
 def test_named_methods_are_points_of_the_table():
-    assert nudged() == Method("bregman", Nudge(1.0), Sweep(), Explicit())
+    assert nudged() == Method() == Method("bregman", Nudge(relative=0.01), Sweep(), Explicit())
+    assert nudged(beta=1.0).clamp == Nudge(1.0) and nudged(symmetric=False).clamp == Nudge(0.1, False)
     assert nudged(0.1, False).clamp == Nudge(0.1, False) and nudged(relative=0.01).clamp == Nudge(relative=0.01)
     assert lifted_bregman(0.5, 2, 4, "jacobi", "dual") == Method(
         "bregman", Hard(), ProximalGradient(4, "jacobi", "dual"), Implicit(0.5, 2)

@@ -17,6 +17,7 @@ import numpy as np
 from loop import N_BATCHES, RATE, serve
 
 import paralift as pl
+from paralift.bench.machine import blas
 from paralift.data import Sampler
 from paralift.parallel import plan as plans
 from paralift.parallel.grid import Grid
@@ -27,6 +28,8 @@ from paralift.training.worker import Worker
 
 NAP = 1e-2
 """Seconds between two looks of a waiting rank: rare enough not to disturb what is measured meanwhile."""
+
+METHOD = pl.methods.nudged()
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def main() -> None:
     with Grid(comm, plan.shards, plan.stages) as grid:
         run = build(grid, plan, net, args.batch)
         facts = {"ranks": ranks, "shards": plan.shards, "stages": plan.stages, "bounds": list(plan.bounds),
-                 "micro_batches": plan.micro_batches}  # fmt: skip
+                 "micro_batches": plan.micro_batches, "method": repr(METHOD), "blas": blas()}  # fmt: skip
         if rank == 0:
             serve(lambda n: led(grid, run, n), args.block, facts)
             led(grid, run, 0)
@@ -69,8 +72,8 @@ def build(grid: Grid, plan: Plan, net: pl.Sequential, batch: int) -> Callable[[i
     n, width, classes = N_BATCHES * batch, net.input_shape[0], net.output_shape[0]
     data = pl.data.from_arrays(rng.standard_normal((n, width), np.float32), rng.integers(0, classes, n))
     sampler = Sampler(n, batch, 0, True, grid.shards, grid.shard)
-    method, rule, loss = pl.methods.nudged(), pl.optim.Adam(RATE), pl.losses.CrossEntropy()
-    worker = Worker(grid, plan, net, data, method, rule, loss, sampler, 1, np.zeros(1, np.float32))
+    rule, loss = pl.optim.Adam(RATE), pl.losses.CrossEntropy()
+    worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32))
     worker.stage.init(0)
     coming = batches(sampler)
 

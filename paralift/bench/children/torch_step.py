@@ -30,7 +30,8 @@ def main() -> None:
             step()
         return time.perf_counter() - start
 
-    serve(timed, args.block, {"torch": torch.__version__, "threads": torch.get_num_threads()})
+    capability = torch.backends.cpu.get_cpu_capability()
+    serve(timed, args.block, {"torch": torch.__version__, "threads": torch.get_num_threads(), "capability": capability})
 
 
 def build(widths: list[int], batch: int, compiled: bool) -> Callable[[], None]:

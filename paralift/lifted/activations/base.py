@@ -101,7 +101,8 @@ class Activation:
         """Overwrite the pull `g` by the residual r = (sigma(z + s up g) - sigma(z - s down g)) / s.
 
         s = 1, or with ``relative`` = eps > 0, for each row, s = eps rms(z) / rms(g) (rms(z) = 1 where z = 0; rms(g) has a
-        floor, below which r is lost to rounding). `column_sum` (width,), if given, receives the sum of r over the rows, or has it added if `accumulate`.
+        floor, below which r is lost to rounding). `column_sum` (width,), if given, receives the sum of r over the rows,
+        or has it added if `accumulate`.
         """
         formula(self.sigma, z, g, up, down, relative, column_sum, accumulate)
 

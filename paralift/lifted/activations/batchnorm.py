@@ -16,6 +16,7 @@ from paralift.kernels.arrays import Array, family, namespace
 from paralift.kernels.difference import FLOOR, TINY, sum_columns
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.activations.norms import Normalise
+from paralift.lifted.activations.rowwise import IDENTITY
 from paralift.lifted.maps.affine import Diagonal
 
 
@@ -81,7 +82,7 @@ class BatchNormalise(Activation):
         if family(z) != "numpy":
             return super().activate(z, offset, x)
         if offset is not None:
-            np.add(z, offset, out=z)
+            IDENTITY.activate(z, offset, z)
         mean, variance = np.empty(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
         columns.moments(z, z, z.dtype.type(0), mean, variance)
         columns.normalise(z, mean, variance, z.dtype.type(self.eps), x)

@@ -45,7 +45,8 @@ class Sparsemax(Projection):
     def sigma(self, z: Array) -> Array:
         """Return max(z - t, 0) with the t that makes the row sum one: bisection, then exactly from the support."""
         xp = namespace(z)
-        low = xp.max(z, axis=1, keepdims=True) - 1.0
+        z = z - xp.max(z, axis=1, keepdims=True)  # the projection does not see a shift; a NaN spoils its row
+        low = 0.0 * z[:, :1] - 1.0
         high = low + 1.0
         for _ in range(BISECTIONS):
             middle = 0.5 * (low + high)
@@ -53,7 +54,7 @@ class Sparsemax(Projection):
             low, high = xp.where(mass > 1.0, middle, low), xp.where(mass > 1.0, high, middle)
         support = xp.astype(z > low, z.dtype) if hasattr(xp, "astype") else (z > low).astype(z.dtype)
         threshold = (xp.sum(z * support, axis=1, keepdims=True) - 1.0) / xp.sum(support, axis=1, keepdims=True)
-        return self._above(z, threshold)
+        return self._above(z, threshold) + 0.0 * low
 
     def _above(self, z: Array, t: Array) -> Array:
         return namespace(z).where(z > t, z - t, namespace(z).zeros_like(z))
@@ -131,7 +132,7 @@ class GroupSoftThreshold(Activation):
 
     def _lengths(self, z: Array) -> Array:
         xp = namespace(z)
-        groups = xp.reshape(z, (z.shape[0], -1, self.group))
+        groups = xp.reshape(z, (z.shape[0], z.shape[1] // self.group, self.group))
         return xp.sqrt(xp.sum(groups * groups, axis=2))
 
     def _spread(self, per_group: Array, width: int) -> Array:
@@ -168,7 +169,7 @@ class GroupSoftThreshold(Activation):
         xp = namespace(z)
         lengths = self._lengths(z)
         safe = xp.where(lengths > 0, lengths, xp.ones_like(lengths))
-        inner = xp.sum(xp.reshape(z * g, (z.shape[0], -1, self.group)), axis=2)
+        inner = xp.sum(xp.reshape(z * g, (z.shape[0], z.shape[1] // self.group, self.group)), axis=2)
         alive = lengths > self.threshold
         zero = xp.zeros_like(lengths)
         a = xp.where(alive, 1.0 - self.threshold / safe, zero)

@@ -9,7 +9,9 @@ import numpy as np
 
 from paralift.kernels.arrays import Array, family
 from paralift.lifted.activations.base import Activation
+from paralift.lifted.activations.piecewise import Identity
 
+IDENTITY = Identity()
 _NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
@@ -30,7 +32,7 @@ class Rowwise(Activation):
         if family(z) != "numpy":
             return super().activate(z, offset, x)
         if offset is not None:
-            np.add(z, offset, out=z)
+            IDENTITY.activate(z, offset, z)
         self.write(z, x)
 
     def difference(

@@ -66,12 +66,14 @@ class Softmax(Rowwise):
     def _line_search(self, z: Array, step: Array, w: Array, lam: float) -> Array:
         """Return, row by row, the best of z - step, z - step/2, z - step/4, ... (z itself where none is better)."""
         xp = namespace(z)
-        best, value = z, self._objective(z, w, lam)
+        value = self._objective(z, w, lam)
+        slack = 8.0 * float(xp.finfo(z.dtype).eps) * (1.0 + xp.abs(value))  # near the minimum rounding hides the descent
+        best, value = z, value + slack
         for k in range(HALVINGS):
             trial = z - (0.5**k) * step
             found = self._objective(trial, w, lam)
             better = found < value
-            best, value = xp.where(better[:, None], trial, best), xp.where(better, found, value)
+            best, value = xp.where(better[:, None], trial, best), xp.where(better, found - slack, value)
         return best
 
     def _objective(self, z: Array, w: Array, lam: float) -> Array:

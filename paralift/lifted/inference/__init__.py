@@ -1,0 +1,1 @@
+"""How lifted variables are found: sweeps and proximal gradient iterations, for a stage with two neighbours."""

@@ -51,6 +51,7 @@ class Estimator:
         self.norms = Norms(stage)
         self.state = LiftedState(stage, capacity)
         self.regularizers = state_regularizers(stage.network, method)
+        check_steps(stage.network)
         self.total = zeros((stage.layout.size,), stage.like)
 
     def lipschitz(self) -> np.ndarray:
@@ -99,6 +100,16 @@ class Estimator:
         return self.loss.value(block.activation, z, x, rows_of(window.y, x))
 
 
+def check_steps(network: Network) -> None:
+    """Raise TypeError unless proximal gradient iterations have a step for every block."""
+    for block in network.blocks:
+        if not np.isfinite(block.activation.lipschitz):
+            raise TypeError(
+                f"{block.name}: {block.activation!r} is not continuous, so that proximal gradient iterations have no step "
+                "for the blocks below it: use it with methods.nudged(beta=...)"
+            )
+
+
 def state_regularizers(network: Network, method: Method) -> dict[int, object]:
     """Return the method's regularisers on lifted variables by variable; raise ValueError for names it does not know."""
     index = variable_names(network)
@@ -106,6 +117,9 @@ def state_regularizers(network: Network, method: Method) -> dict[int, object]:
     if unknown:
         raise ValueError(f"states: no block is called {unknown}; this network has {sorted(index, key=index.__getitem__)}")
     result = {index[name]: regularizer for name, regularizer in method.states.items()}
+    last = len(network.blocks)
+    if last in result:
+        raise ValueError("states: the output has a loss; put a regulariser on a block before it")
     for v, regularizer in result.items():
         if v:
             check_pair(network.blocks[v - 1].activation, regularizer)

@@ -87,7 +87,7 @@ class LiftedWindow:
         self.stage = state.stage
         self.n = n
         self.x, self.z, self.r, self.p, self.g, self.remote = (
-            {v: a[:n] for v, a in group.items()}
+            {v: a[:n, ...] for v, a in group.items()}
             for group in (state.x, state.z, state.r, state.p, state.g, state.remote)
         )
         self.own: dict[int, Block] = {b.index: b for b in self.stage.blocks}
@@ -103,7 +103,7 @@ class LiftedWindow:
         """The targets, shape (n, ...)."""
         if self.state.y is None:
             raise RuntimeError("the state of the last stage has no targets yet")
-        return self.state.y[: self.n]
+        return self.state.y[: self.n, ...]
 
     def touch(self, v: int) -> None:
         """Mark the blocks that read variable `v` as out of date."""
@@ -150,7 +150,7 @@ class LiftedWindow:
             g[...] = self.remote[v]
         for b, k in self.readers[v]:
             self.refresh(b.index)
-            out = self.state.scratch(self.stage.network.shapes[v])[: self.n] if started else g
+            out = self.state.scratch(self.stage.network.shapes[v])[: self.n, ...] if started else g
             theta: Any = self.stage.params.get(b.name, {})
             b.map.adjoint(theta, [self.x[p] for p in b.parents], self.r[b.index], k, out)
             if started:
@@ -164,7 +164,7 @@ class LiftedWindow:
         """Move variable `v` given its pull: x <- (1 - blend) x + blend (x-step of length 1/lipschitz)."""
         old = None
         if blend < 1.0:
-            old = self.state.scratch(self.stage.network.shapes[v])[: self.n]
+            old = self.state.scratch(self.stage.network.shapes[v])[: self.n, ...]
             old[...] = self.x[v]
         if v == 0:
             self._move_input(lipschitz)
@@ -195,7 +195,9 @@ class LiftedWindow:
         v = b.index
         x, z, r, g, p = (matrix(a[v]) for a in (self.x, self.z, self.r, self.g, self.p))
         if self.roles.geometry == "dual":
-            b.activation.xstep_dual(p, x, z, g, blend / (1.0 + lipschitz), r, value=False)
+            # phi* is 1/Lip(sigma)-strongly convex: relative to it the pull is Lip(sigma) lip-smooth
+            smooth = lipschitz * max(float(b.activation.lipschitz), 1.0)
+            b.activation.xstep_dual(p, x, z, g, blend / (1.0 + smooth), r, value=False)
         elif self.roles.penalty == "quadratic":
             self._move_quadratic(b, lipschitz)
         elif lipschitz <= 0.0 and v not in self.roles.nudges and v not in self.roles.regularizers:
@@ -229,7 +231,7 @@ class LiftedWindow:
             x, z = matrix(self.x[v]), matrix(self.z[v])
             if v == self.last and self.roles.loss is not None:
                 y = rows_of(self.y, x)
-                total = total + self.roles.beta * self.roles.loss.value(b.activation, z, b.activation.sigma(z), y)
+                total = total + self.roles.loss.energy(b.activation, z, b.activation.sigma(z), y, self.roles.beta)
             elif self.roles.penalty == "quadratic":
                 total = total + 0.5 * xp.sum((x - b.activation.sigma(z)) ** 2)
             elif self.roles.geometry == "dual":

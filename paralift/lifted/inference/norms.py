@@ -39,9 +39,11 @@ class Norms:
         constants = np.zeros(len(self.stage.network.shapes))
         for block in self.stage.blocks:
             weight = float(block.activation.lipschitz) * (output_weight if block.index == last else 1.0)
-            for k, p in enumerate(block.parents):
+            for p in dict.fromkeys(block.parents):
                 if p in self.stage.pulled or p in self.stage.inputs:
-                    constants[p] += self.squared(block, k) * weight
+                    times = [k for k, q in enumerate(block.parents) if q == p]
+                    # |A_1 + A_2|^2 <= 2 (|A_1|^2 + |A_2|^2)
+                    constants[p] += len(times) * sum(self.squared(block, k) for k in times) * weight
         return constants
 
     def _power(self, block: Block, theta: object, parent: int) -> float:
@@ -56,12 +58,11 @@ class Norms:
         square = 0.0
         for _ in range(n):
             length = float(xp.sqrt(xp.sum(v * v)))
-            if length == 0.0:
+            if length == 0.0:  # a map of zeros: start afresh next time
+                del self.vectors[key]
                 return 0.0
             v[...] = v / length
             block.map.apply(theta, [v] * len(block.parents), image)  # type: ignore[arg-type]
             square = float(xp.sum(image * image))
             block.map.adjoint(theta, [v] * len(block.parents), image, parent, v)  # type: ignore[arg-type]
-        if float(xp.sum(v * v)) == 0.0:  # a map of zeros: start afresh next time
-            del self.vectors[key]
         return square

@@ -120,7 +120,8 @@ def move_together(window: LiftedWindow, variables: Sequence[int], lipschitz: np.
     stale = set(window.stale)
     for v in variables:
         window.stale.clear()  # the z of the common state serve every move
-        blend = 1.0 / (1.0 + float(lipschitz[v])) if damping is None else damping
+        together = max(len(b.parents) + 1 for b in window.stage.network.blocks if v in (b.index, *b.parents))
+        blend = min(1.0 / (1.0 + float(lipschitz[v])), 1.0 / together) if damping is None else damping
         window.move(v, float(lipschitz[v]), blend)
         stale |= window.stale | ({v} & set(window.own))
     window.stale |= stale

@@ -65,7 +65,7 @@ def forward(window: Window) -> None:
 def clamp(window: Window, loss: Loss, beta: float) -> Array:
     """Write the residual of the output block, beta times the loss' pull; return the summed loss of the rows."""
     step = window.steps[-1]
-    value = loss.pull(step.activation, step.z2, step.x2, rows_of(window.y, step.x2), beta, step.g2)
+    value = loss.gradient(step.activation, step.z2, step.x2, rows_of(window.y, step.x2), beta, step.g2)
     sum_columns(step.g2, step.offset_gradient, accumulate=not window.first)
     return value
 

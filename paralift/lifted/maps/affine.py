@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from paralift.kernels import columns
 from paralift.kernels.arrays import Array, matmul, namespace, to_host
 from paralift.lifted.maps.base import Map, Shape, ShapeError, Theta, expect_parents
 
@@ -64,7 +65,7 @@ class Linear(Map):
         return {**shapes, "bias": (self.out_features,)} if self.bias else shapes
 
     def init(self, rng: np.random.Generator, gain: float) -> dict[str, np.ndarray]:
-        """Normal weights of variance gain / in_features (He et al. 2015 for gain = 2), zero offset."""
+        """Return normal weights of variance gain / in_features (He et al. 2015 for gain = 2), and a zero offset."""
         weight = rng.standard_normal((self.in_features, self.out_features)) * np.sqrt(gain / self.in_features)
         return {"weight": weight, "bias": np.zeros(self.out_features)} if self.bias else {"weight": weight}
 
@@ -154,9 +155,9 @@ class Diagonal(Map):
         return float(xp.max(xp.abs(theta["gain"])))
 
 
-def multiply(a: Array, b: Array, out: Array) -> None:
-    """Write the product of `a` and `b`, entry by entry, into `out`, without a temporary where the library can."""
+def multiply(x: Array, gain: Array, out: Array) -> None:
+    """Write `x` times the `gain` (width,) of each feature into `out`."""
     if isinstance(out, np.ndarray):
-        np.multiply(a, b, out=out)
+        columns.scale(rows(x), gain, rows(out))  # NumPy would take a buffer for the broadcast
     else:
-        out[...] = a * b
+        out[...] = x * gain
