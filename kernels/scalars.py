@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import FunctionType
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from paralift.kernels.arrays import Array
 
@@ -48,11 +48,11 @@ class Scalar:
 
     name: str
     sigma: Function
-    slope: Function | None = None
-    phi: Function | None = None
-    psi: Function | None = None
-    prox: Function | None = None
-    start: Function | None = None
+    slope: Any = None
+    phi: Any = None
+    psi: Any = None
+    prox: Any = None
+    start: Any = None
     cuda: str = ""
 
     @cached_property
@@ -78,7 +78,7 @@ def _sources(function: Function, found: set[str]) -> set[str]:
 class Elementwise(Protocol):
     """What the dispatchers need of an activation."""
 
-    scalar: Scalar
+    scalar: ClassVar[Scalar]
 
     @property
     def a(self) -> float:

@@ -34,7 +34,9 @@ Clock = Callable[[Callable[[], Any]], float]
 def measure_case(case: Case, arrays: Arrays, repeats: int, clock: Clock) -> dict[str, Any]:
     """Return the record of a case: the times of kernel, copy and formula, bytes a second, share of the copy."""
     work, row = arrays.of(case), arrays.row
-    kernel, copy, formula = [], [], []
+    kernel: list[float] = []
+    copy: list[float] = []
+    formula: list[float] = []
     for k in range(repeats + 1):  # the first one compiles
         arrays.prepare(case)
         copied = clock(arrays.copy)

@@ -189,8 +189,8 @@ def _input_shape(layers: Sequence[object], given: Sequence[int] | None) -> Shape
             return _input_shape(inner, None)
         if isinstance(layer, Map) and layer.input_shape() is not None:
             return layer.input_shape()  # type: ignore[return-value]
-        if hasattr(layer, "expand"):
-            return (layer.width,)
+        if isinstance(width := getattr(layer, "width", None), int) and hasattr(layer, "expand"):
+            return (width,)
         if not isinstance(layer, Activation):
             break
     raise ShapeError("the shape of the input is not known from the first layer: pass input_shape=(...)")
