@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import tempfile
+import time
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -38,6 +41,7 @@ class PeerProcess:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], cores: Sequence[int]) -> None:
         self.errors = tempfile.TemporaryFile("w+")
+        self._pending = b""
         own = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else None
         if own is not None:
             os.sched_setaffinity(0, cores)  # inherited by the program
@@ -49,6 +53,10 @@ class PeerProcess:
         finally:
             if own is not None:
                 os.sched_setaffinity(0, own)
+        # A thread, because a stream that buffers lines hides them from a selector.
+        self.lines: queue.Queue[str] = queue.Queue()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
 
     def ready(self) -> dict[str, Any]:
         """Wait until the program has warmed up; return its facts.
@@ -76,19 +84,31 @@ class PeerProcess:
             raise self._failed("ended") from None
         return self._answer("step_seconds", BLOCK_DEADLINE)
 
-    def _answer(self, key: str, deadline: float) -> Any:
+    def _answer(self, key: str, seconds: float) -> Any:
         """Return the value of the next line of JSON that has `key`; other lines are chatter."""
-        stream = self.process.stdout
-        assert stream is not None
+        deadline = time.monotonic() + seconds
+        while True:
+            line = self._line(deadline)
+            if line.startswith(f'{{"{key}"'.encode()):
+                return json.loads(line)[key]
+            if not line:
+                raise self._failed(f"said nothing for {seconds:g} s")
+
+    def _line(self, deadline: float) -> bytes:
+        """Return the next line of the output, or nothing if none comes before the deadline."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.fileno()
         with selectors.DefaultSelector() as waiting:
-            waiting.register(stream, selectors.EVENT_READ)
-            while waiting.select(deadline):
-                line = stream.readline()
-                if not line:
+            waiting.register(output, selectors.EVENT_READ)
+            while b"\n" not in self._pending:
+                if not waiting.select(deadline - time.monotonic()):
+                    return b""
+                found = os.read(output, 1 << 16)
+                if not found:
                     raise self._failed("ended")
-                if line.startswith('{"' + key):
-                    return json.loads(line)[key]
-        raise self._failed(f"said nothing for {deadline:g} s")
+                self._pending += found
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line + b"\n"
 
     def _failed(self, what: str) -> PeerError:
         self._end()
@@ -118,4 +138,5 @@ class PeerProcess:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+        self.listener.join(GRACE)
         self.process.stdout.close()
