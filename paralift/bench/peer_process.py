@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import queue
+import selectors
 import signal
 import subprocess
 import tempfile
-import time
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -53,10 +51,6 @@ class PeerProcess:
         finally:
             if own is not None:
                 os.sched_setaffinity(0, own)
-        # A thread, because a stream that buffers lines hides them from a selector.
-        self.lines: queue.Queue[str] = queue.Queue()
-        self.listener = threading.Thread(target=self._listen, daemon=True)
-        self.listener.start()
 
     def ready(self) -> dict[str, Any]:
         """Wait until the program has warmed up; return its facts.
@@ -95,7 +89,10 @@ class PeerProcess:
                 raise self._failed(f"said nothing for {seconds:g} s")
 
     def _line(self, deadline: float) -> bytes:
-        """Return the next line of the output, or nothing if none comes before the deadline."""
+        """Return the next line of the output, or nothing if none comes before the deadline.
+
+        Read from the descriptor: a stream that buffers lines hides them from a selector.
+        """
         assert self.process.stdout is not None
         output = self.process.stdout.fileno()
         with selectors.DefaultSelector() as waiting:
@@ -138,5 +135,4 @@ class PeerProcess:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
-        self.listener.join(GRACE)
         self.process.stdout.close()

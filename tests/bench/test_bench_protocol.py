@@ -52,7 +52,7 @@ def test_start_clean_starts_once_and_hands_on_the_exit_code(tmp_path, monkeypatc
         "import os, sys\n"
         "from paralift.bench.clean import MARK, changes, start_clean\n"
         "assert start_clean('ends_with', ['9']) is None  # a process in a clean environment starts no other\n"
-        "assert 'OPENBLAS_CORETYPE' not in os.environ and changes()['removed'] == {'OPENBLAS_CORETYPE': 'Haswell'}\n"
+        "assert 'OPENBLAS_CORETYPE' not in os.environ and changes()['removed']['OPENBLAS_CORETYPE'] == 'Haswell'\n"
         "sys.exit(int(sys.argv[1]))\n"
     )
     monkeypatch.setenv("OPENBLAS_CORETYPE", "Haswell")
