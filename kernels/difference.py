@@ -18,6 +18,9 @@ from paralift.kernels.scalars import Elementwise, Function, Scalar
 FLOOR, TINY = 1e-24, 1e-37
 """Least mean square of a pull, as a share of that of z and absolutely: a smaller one moves nothing and would overflow."""
 
+BLOCK = 1 << 14
+"""Numbers of the rows whose scales are found together: few enough to be in the cache when they are read again."""
+
 
 def difference(
     act: Elementwise,
@@ -136,21 +139,28 @@ def numba_relative(scalar: Scalar) -> Any:
         width = z.shape[1]
         if column_sum is not None and not accumulate:
             column_sum[:] = 0
-        for i in range(z.shape[0]):
-            z2 = T(0)
-            g2 = T(0)
-            for j in range(width):
-                z2 += z[i, j] * z[i, j]
-                g2 += g[i, j] * g[i, j]
-            z2 = z2 if z2 > 0 else T(width)
-            s = relative * np.sqrt(z2 / max(g2, T(FLOOR) * z2 + T(TINY)))
-            inverse, up_s, down_s = T(1) / s, up * s, down * s
-            for j in range(width):
-                r = sigma(z[i, j] + up_s * g[i, j], a, b) - sigma(z[i, j] - down_s * g[i, j], a, b)
-                r *= inverse
-                g[i, j] = r
-                if column_sum is not None:
-                    column_sum[j] += r
+        scale = np.empty(max(1, BLOCK // max(1, width)), z.dtype)
+        for first in range(0, z.shape[0], scale.shape[0]):
+            zs, gs = z[first : first + scale.shape[0]], g[first : first + scale.shape[0]]
+            for i in range(zs.shape[0]):
+                z2 = T(0)
+                g2 = T(0)
+                for j in range(width):
+                    z2 += zs[i, j] * zs[i, j]
+                    g2 += gs[i, j] * gs[i, j]
+                z2 = z2 if z2 > 0 else T(width)
+                scale[i] = z2 / max(g2, T(FLOOR) * z2 + T(TINY))
+            for i in range(zs.shape[0]):  # apart, so that roots do not hold up the sums of the next row
+                scale[i] = relative * np.sqrt(scale[i])
+            for i in range(zs.shape[0]):
+                s = scale[i]
+                inverse, up_s, down_s = T(1) / s, up * s, down * s
+                for j in range(width):
+                    r = sigma(zs[i, j] + up_s * gs[i, j], a, b) - sigma(zs[i, j] - down_s * gs[i, j], a, b)
+                    r *= inverse
+                    gs[i, j] = r
+                    if column_sum is not None:
+                        column_sum[j] += r
 
     return jit(kernel, scalar.name, scalar.stamp)
 
