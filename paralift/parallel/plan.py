@@ -3,9 +3,10 @@
 The cost of a step on the slowest rank is a model in four constants, so that the same network and ranks always give the same
 plan, on any machine:
 
-    seconds = max_stage(flops) (M + stages - 1) / M / (shards rate) + messages + sum over shards
+    seconds = max_stage(flops) (1 + thin M / rows) (M + stages - 1) / M / (shards rate) + messages + sum over shards
 
-with M micro-batches through `stages` stages (the flushed wave), and latency + bytes / bandwidth for every message.
+with M micro-batches through `stages` stages (the flushed wave), thin = `FULL_SPEED_ROWS`, and latency + bytes / bandwidth for
+every message.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ LATENCY = 5e-6
 """Seconds a message."""
 SAMPLE_COST = 2e3
 """Operations that one number of an activation counts for: bytes moved, not products."""
+FULL_SPEED_ROWS = 24
+"""Rows r of a micro-batch cost as much as r + FULL_SPEED_ROWS rows of a large one: thin products are slow, calls cost."""
 MIN_ROWS = 16
-"""Rows of a micro-batch below which matrix products lose too much."""
+"""Rows of a micro-batch at least."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,8 @@ def predict(network: Network, plan: Plan, batch_size: int, itemsize: int = 4, st
     if plan.shards > 1:
         hops = 2 * (plan.shards - 1)
         reduction = hops * LATENCY + hops / plan.shards * parameters * itemsize / BANDWIDTH
-    seconds = max(stage_seconds) * bubble + (exchange if plan.stages > 1 else 0.0) + reduction
+    thin = 1.0 + FULL_SPEED_ROWS * plan.micro_batches / rows
+    seconds = max(stage_seconds) * bubble * thin + (exchange if plan.stages > 1 else 0.0) + reduction
     return Prediction(seconds, tuple(stage_seconds), tuple(memory))
 
 

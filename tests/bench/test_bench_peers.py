@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from importlib.util import find_spec
 from itertools import islice
@@ -148,6 +149,15 @@ def test_a_silent_program_is_killed(tmp_path, monkeypatch):
         with pytest.raises(PeerError, match="said nothing"):
             process.ready()
         assert process.process.returncode == -9
+
+
+def test_a_termination_signal_ends_the_programs_too(tmp_path):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit, match="143"), peers.orderly():
+        with start(tmp_path, "sys.stdin.readline()") as process:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert process.process.returncode == 0
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_programs_steps_are_those_of_training(monkeypatch):
