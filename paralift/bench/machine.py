@@ -31,7 +31,7 @@ def describe(argv: list[str] | None = None) -> dict[str, Any]:
     """Return what has to be known of the machine and the process to judge a figure."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": [sys.executable, *(sys.argv if argv is None else argv)],
+        "command": [Path(part).name if os.path.isabs(part) else part for part in (sys.argv if argv is None else argv)],
         "cpu": processor(),
         "cores": os.cpu_count(),
         "usable_cores": len(cores()),
