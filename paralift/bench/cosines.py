@@ -13,7 +13,7 @@ from paralift.bench import report, torch_reference
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, Params
 
-BATCH = 256
+BATCH, LARGE_BATCH = 256, 4096
 CLASSES = 10
 
 
@@ -65,7 +65,7 @@ def _plain(n: int, a: int, b: int, activation: Any) -> Network:
     )  # fmt: skip
 
 
-def gradients(quick: bool) -> dict[str, Any]:
+def gradients(quick: bool, batch: int = BATCH) -> dict[str, Any]:
     """Compare with PyTorch's autograd (without it: with this package's backpropagation) in float64; return the record."""
     torch = torch_reference.available()
     n_networks = 1 if quick else 10
@@ -73,7 +73,7 @@ def gradients(quick: bool) -> dict[str, Any]:
     for kind, build in KINDS.items():
         results[kind] = {name: {"cosines": [], "where": []} for name in GRADIENT_METHODS}
         for seed in range(n_networks):
-            network, params, x, y = _random_case(build, seed)
+            network, params, x, y = _random_case(build, seed, batch)
             reference = torch_reference.gradients if torch else _backprop
             expected = reference(network, params, x, y)
             for name, method in GRADIENT_METHODS.items():
@@ -86,12 +86,14 @@ def gradients(quick: bool) -> dict[str, Any]:
     least = {name: min(results[kind][name]["min"] for kind in KINDS) for name in GRADIENT_METHODS}
     against = "PyTorch" if torch else "backprop() of this package; PyTorch is not installed"
     rows = [(kind, *(_digits(results[kind][name]["min"]) for name in GRADIENT_METHODS)) for kind in KINDS]
-    title = f"smallest cosine over all parameters of {n_networks} random networks, float64, batch {BATCH}, against {against}"
+    title = f"smallest cosine over all parameters of {n_networks} random networks, float64, batch {batch}, against {against}"
     report.show(title, ("network", *GRADIENT_METHODS), [*rows, ("all", *map(_digits, least.values()))])
-    return {"reference": against, "n_networks": n_networks, "batch": BATCH, "min": least, "results": results}
+    return {"reference": against, "n_networks": n_networks, "batch": batch, "min": least, "results": results}
 
 
-def _random_case(build: Callable[[int, int, int], Network], seed: int) -> tuple[Network, Params, np.ndarray, np.ndarray]:
+def _random_case(
+    build: Callable[[int, int, int], Network], seed: int, batch: int = BATCH
+) -> tuple[Network, Params, np.ndarray, np.ndarray]:
     """Return a network of random widths with random offsets, and a batch."""
     rng = np.random.default_rng(seed)
     network = build(*(int(n) for n in rng.integers(8, 64, 3)))
@@ -99,8 +101,8 @@ def _random_case(build: Callable[[int, int, int], Network], seed: int) -> tuple[
     for arrays in params.values():
         for name in set(arrays) - {"weight"}:
             arrays[name] = arrays[name] + 0.1 * rng.standard_normal(arrays[name].shape)
-    x = rng.standard_normal((BATCH, *network.input_shape))
-    return network, params, x, rng.integers(0, CLASSES, BATCH)
+    x = rng.standard_normal((batch, *network.input_shape))
+    return network, params, x, rng.integers(0, CLASSES, batch)
 
 
 def _backprop(network: Network, params: Params, x: np.ndarray, y: np.ndarray) -> Any:

@@ -15,6 +15,7 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "fashion": ("test accuracy on Fashion-MNIST (in the folder PARALIFT_DATA)", lambda q: accuracy.run(accuracy.fashion(q))),
     "digits": ("test accuracy on six splits of the digits", lambda q: accuracy.run(accuracy.digits(q))),
     "gradients": ("cosines to autograd in random networks", cosines.gradients),
+    "gradients-large": ("the same with a large batch", lambda q: cosines.gradients(q, cosines.LARGE_BATCH)),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 

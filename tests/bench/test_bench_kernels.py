@@ -71,7 +71,7 @@ def test_quick_run_writes_everything(tmp_path):
     assert found["quick"] and found["benchmark"] == "kernels"
     assert found["machine"]["environment"]["removed"]["OPENBLAS_CORETYPE"] == "Haswell"
     assert found["machine"]["blas"][0]["num_threads"] == 1
-    assert found["machine"]["command"][1:4] == ["paralift", "bench", "kernels"]
+    assert found["machine"]["command"][:3] == ["paralift", "bench", "kernels"]
     assert found["rates"]["gemm_flops"] > 0
     assert "device" in found
     for dtype in ("float32", "float64"):
