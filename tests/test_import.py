@@ -14,7 +14,7 @@ class Watched(type(os.environ)):
         return super().__getitem__(key)
 os.environ.__class__ = Watched
 import paralift as pl
-ours = [key for key in seen if key.startswith(("PARALIFT", "OMPI", "PMI", "SLURM"))]
+ours = [key for key in map(str, seen) if key.startswith(("PARALIFT", "OMPI", "PMI", "SLURM"))]
 assert not ours, ours
 run = pl.fit(pl.Sequential(pl.Linear(64, 10), pl.Softmax()), pl.data.digits(), epochs=1, comm=None, progress=False)
 print(run.reason)
