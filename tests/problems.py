@@ -21,7 +21,7 @@ PIECEWISE = (pl.ReLU(), pl.LeakyReLU(0.2), pl.Hardtanh(), pl.SoftThreshold(0.1))
 ELEMENTWISE = SMOOTH + PIECEWISE
 
 
-# Known answers (MATH, section 9)
+# Known answers (docs/method.md, section 7)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class MatrixU2:
         return np.array(self.inputs), np.array(self.targets)
 
 
-# Traps: what is almost right (MATH, sections 3 and 5)
+# Traps: what is almost right (docs/method.md)
 
 
 def shortcut(sigma: Callable, x: np.ndarray, z: np.ndarray, g: np.ndarray, tau: float) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Clamps: how the target enters (MATH section 4)."""
+"""Clamps: how the target enters (docs/method.md, section 3)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Inference on its own: parameters fixed, any lifted variable clamped, nudged, free or regularised.
 
-With the output clamped and the input free under a regulariser this is the inversion of a network (MATH section 4; Wang et
-al., arXiv 2510.09796).
+With the output clamped and the input free under a regulariser this is the inversion of a network (docs/method.md, section 3;
+Wang et al., arXiv 2510.09796).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Named methods: points of the table (penalty, clamp, inference, parameters) of MATH section 7."""
+"""Named methods: points of the table (penalty, clamp, inference, parameters) of docs/method.md, section 6."""
 
 from __future__ import annotations
 

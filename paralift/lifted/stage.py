@@ -3,7 +3,7 @@
 Algorithms drive a stage through windows. A `State` holds the lifted variables of one batch; a `Window` is a range of its rows
 (a micro-batch) with every view that the inner loops need made once, so that a step neither slices nor allocates.
 
-| in MATH     | here                                                   |
+| symbol      | here                                                   |
 |-------------|--------------------------------------------------------|
 | x_l, z_l    | ``state.x[l]``, ``state.z[l]`` (variable 0: the input) |
 | g_l, then r_l | ``state.g[l]``: the pull, overwritten by the residual |

@@ -1,4 +1,4 @@
-"""How a method moves the parameters once the lifted variables are found (MATH section 6)."""
+"""How a method moves the parameters once the lifted variables are found (docs/method.md, section 5)."""
 
 from __future__ import annotations
 

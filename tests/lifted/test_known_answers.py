@@ -1,4 +1,4 @@
-"""The test problem U2, whose solution is known, by every method that minimises E (MATH, section 9)."""
+"""The test problem U2, whose solution is known, by every method that minimises E (docs/method.md, section 7)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Steps on the parameters that minimise E itself: one proximal gradient step for each block, of length 1/L of that block.
 
 E is the mean over the samples of a batch plus the regularisers. With curvature c of the map and sigma non-expansive,
-dE/dtheta of a block is Lipschitz with L = Lip(sigma) c / batch (MATH section 6; [WB] section 4, Bolte et al. 2014).
+dE/dtheta of a block is Lipschitz with L = Lip(sigma) c / batch (docs/method.md, section 5).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proximal gradient iterations over lifted variables: the general method (MATH section 5).
+"""Proximal gradient iterations over lifted variables: the general method (docs/method.md, section 4).
 
     x_l <- argmin_x B(x, z_l) + <g_l, x> + |x - x_l|^2 / (2 tau),     tau <= 1/lip,  lip = sum_c |A_c|_2^2 Lip(sigma_c)
     dual geometry: p_l <- (1 - omega) p_l + omega (z_l - g_l),  x_l = sigma_l(p_l),  omega = 1/(1 + lip)

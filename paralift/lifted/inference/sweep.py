@@ -1,4 +1,4 @@
-"""The sweep: one forward pass and one pass back, which differentiates nothing (MATH section 5).
+"""The sweep: one forward pass and one pass back, which differentiates nothing (docs/method.md, section 4).
 
     g_L = beta (sigma_L(z_L) - y),   r_l = sigma_l(z_l + g_l/2) - sigma_l(z_l - g_l/2),   g_parent += adjoint_l(r_l)
 

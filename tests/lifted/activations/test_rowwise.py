@@ -1,4 +1,4 @@
-"""Activations that couple the entries of a row or a column: every property of proximal maps (MATH, section 9)."""
+"""Activations that couple the entries of a row or a column: every property of proximal maps (docs/method.md, section 2)."""
 
 from __future__ import annotations
 
