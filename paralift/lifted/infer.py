@@ -195,7 +195,7 @@ def _set_start(window: LiftedWindow, roles: Mapping[int, Role], x: Array) -> Non
         window.start(block)
         role = roles.get(block.index)  # type: ignore[assignment]
         value = role.value if isinstance(role, Clamped) else role.start if isinstance(role, Free) else None
-        if value is not None and block.index != last:
+        if value is not None and (block.index != last or isinstance(role, Free)):
             window.x[block.index][...] = value
 
 
