@@ -164,7 +164,7 @@ class LiftedStep:
         if self.settings.persistent:
             hidden = [b for b in stage.blocks if b.index != len(stage.network.blocks)]
             self.kept = {b.index: empty((n_local, *b.shape), stage.like) for b in hidden}
-        self.previous = zeros(stage.flat.shape, stage.flat)
+        self.previous, self.anchor = zeros(stage.flat.shape, stage.flat), zeros(stage.flat.shape, stage.flat)
         if isinstance(self.update, BlockDescent):
             optimizer.arrays = {"previous": self.previous}
         elif isinstance(self.update, Implicit):
@@ -236,7 +236,8 @@ class LiftedStep:
         """Lower E over variables and parameters in turn (`Implicit`, `BlockDescent`)."""
         ((_, beta),) = self.estimator.method.clamp.phases
         window.roles = self.estimator.roles(beta)
-        theta = self.stage.flat + 0.0 * self.stage.flat
+        theta = self.anchor
+        theta[...] = self.stage.flat
         self._extrapolate(batch.step)
         start(window, self.messages)
         value = self.estimator.loss_sum(window)

@@ -92,7 +92,7 @@ def outputs(network: Network, params: Params, x: Any) -> tuple[Any, Any]:
     block = network.blocks[-1]
     values = network.variables(params, x)
     z = values[-1]
-    theta = {k: a for k, a in params.get(block.name, {}).items()}
+    theta = params.get(block.name, {})
     block.map.apply(theta, [values[p] for p in block.parents], z)
     if block.map.offset:
         z += theta[block.map.offset]

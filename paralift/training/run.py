@@ -36,7 +36,7 @@ class Run:
         self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
         self.epochs, self.checkpoint_every, self.history = epochs, checkpoint_every, history
         self.saves = share(worker.grid, folder is not None)
-        self.train_seconds = 0.0
+        self.train_seconds, self.trained = 0.0, 0  # of this run, without the epochs that a checkpoint brings
         self.start = time.perf_counter()
 
     def loop(self, first: int, progress: bool) -> Reason:
@@ -69,6 +69,7 @@ class Run:
         loss = self.look(float(total), epoch, n_batches - 1) / sampler.n_samples
         seconds = time.perf_counter() - began
         self.train_seconds += seconds
+        self.trained += 1
         bar.advance((n_batches - 1) % WATCH + 1)
         record = {
             "epoch": epoch + 1,
@@ -86,7 +87,8 @@ class Run:
         if np.isfinite(total):
             return total
         saved = checkpoint.all_of(self.folder.path) if self.folder is not None else []
-        saved_text = f"the checkpoint {saved[-1]} is intact" if saved else "no checkpoint was written"
+        found = f"the checkpoint {saved[-1]} is intact" if saved else "no checkpoint was written"
+        saved_text = share(self.worker.grid, found)  # rank 0 alone knows the folder
         raise DivergedError(
             f"the loss became {total} in epoch {epoch + 1}, at or before batch {t + 1}; {saved_text}; "
             f"lower the rate of {self.attributes['optimizer']} or beta of {self.attributes['method']}"
@@ -112,7 +114,7 @@ class Run:
     def result(self, reason: Reason) -> Result:
         """Return the result, after writing the summary; collective."""
         worker, plan = self.worker, self.worker.plan
-        steps = max(1, sum(1 for _ in self.history)) * worker.sampler.n_batches
+        steps = max(1, self.trained) * worker.sampler.n_batches
         memory = np.zeros(worker.grid.size)
         memory[worker.grid.rank] = peak_memory()
         last = self.history[-1] if self.history else {}

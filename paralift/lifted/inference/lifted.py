@@ -205,7 +205,7 @@ class LiftedWindow:
             r[...] = 0.0
         elif v in self.roles.regularizers or v in self.roles.nudges:
             tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
-            tau, w, lam = tau, (matrix(centre) + tau * (z - g)) / (1.0 + tau), tau / (1.0 + tau)
+            w, lam = (matrix(centre) + tau * (z - g)) / (1.0 + tau), tau / (1.0 + tau)
             x[...] = regularised_prox(b.activation, self.roles.regularizers.get(v), w, lam)
             r[...] = b.activation.sigma(z) - x
         else:
