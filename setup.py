@@ -32,7 +32,7 @@ setup(
         "mpi": MPI,
         "gpu": ["cupy-cuda13x>=13.6"],
         "gpu12": ["cupy-cuda12x>=13"],
-        "bench": ["torch>=2.6", "jax>=0.4.30"],
+        "bench": ["torch>=2.8", "jax>=0.4.30"],
         "data": DATA,
         "test": [*MPI, *DATA, *TEST],
         "lint": ["ruff==0.17.5", "mypy==2.4.1"],

@@ -6,6 +6,8 @@ data between host and device except :func:`to_host` and :func:`from_host`, whose
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +15,8 @@ import numpy as np
 
 Array = Any
 """A NumPy, CuPy or array-API array. A precise static type for the union does not exist yet."""
+Work = Callable[[], Any]
+"""A call without arguments: work whose arrays and kernels were chosen before, to be repeated for every batch."""
 
 
 def family(x: Array) -> str:
@@ -64,6 +68,13 @@ def matmul(a: Array, b: Array, out: Array) -> Array:
         return namespace(out).matmul(a, b, out=out)
     out[...] = namespace(out).matmul(a, b)
     return out
+
+
+def bound_matmul(a: Array, b: Array, out: Array) -> Work:
+    """Return the product of `matmul` as work on these arrays."""
+    if isinstance(out, np.ndarray):
+        return partial(np.dot, a, b, out)
+    return partial(matmul, a, b, out)
 
 
 def to_host(x: Array) -> np.ndarray:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from paralift.kernels import cuda
-from paralift.kernels.arrays import Array, family
+from paralift.kernels.arrays import Array, Work, family
 from paralift.kernels.jit import jit
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
 
 def bias_activation(act: Elementwise, z: Array, offset: Array | None, x: Array) -> None:
     """Add `offset` (width,) to `z` (rows, width) in place and write sigma(z) into `x`, which may be `z`."""
+    bound(act, z, offset, x)()
+
+
+def bound(act: Elementwise, z: Array, offset: Array | None, x: Array) -> Work:
+    """Return `bias_activation` as work on these arrays."""
     if isinstance(z, np.ndarray):
-        numba_kernel(act.scalar)(z, offset, None if x is z else x, act.a, act.b)
-    elif family(z) == "cupy" and act.scalar.cuda and cuda.suits(z, x):
-        cuda_launch(act, z, offset, x)
-    else:
-        formula(act.sigma, z, offset, x)
+        return partial(numba_kernel(act.scalar), z, offset, None if x is z else x, act.a, act.b)
+    if family(z) == "cupy" and act.scalar.cuda and cuda.suits(z, x):
+        return partial(cuda_launch, act, z, offset, x)
+    return partial(formula, act.sigma, z, offset, x)
 
 
 def formula(sigma: Function, z: Array, offset: Array | None, x: Array) -> None:

@@ -5,13 +5,13 @@ One pass over memory; the relative version reads each row twice, the second time
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from paralift.kernels import cuda
-from paralift.kernels.arrays import Array, empty, family, namespace
+from paralift.kernels.arrays import Array, Work, empty, family, namespace
 from paralift.kernels.jit import jit
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
@@ -38,15 +38,27 @@ def difference(
     `FLOOR` for a vanishing g). `column_sum` (width,), if given, receives the sum of r over the rows, or has it
     added if `accumulate`.
     """
+    bound_difference(act, z, g, up, down, relative, column_sum, accumulate)()
+
+
+def bound_difference(
+    act: Elementwise,
+    z: Array,
+    g: Array,
+    up: float,
+    down: float,
+    relative: float,
+    column_sum: Array | None,
+    accumulate: bool,
+) -> Work:
+    """Return `difference` as work on these arrays."""
     if not isinstance(z, np.ndarray):
         if family(z) == "cupy" and act.scalar.cuda and cuda.suits(z, g):
-            cuda_difference(act, z, g, up, down, relative, column_sum, accumulate)
-        else:
-            formula(act.sigma, z, g, up, down, relative, column_sum, accumulate)
-    elif relative > 0.0:
-        numba_relative(act.scalar)(z, g, up, down, relative, column_sum, accumulate, act.a, act.b)
-    else:
-        numba_difference(act.scalar)(z, g, up, down, column_sum, accumulate, act.a, act.b)
+            return partial(cuda_difference, act, z, g, up, down, relative, column_sum, accumulate)
+        return partial(formula, act.sigma, z, g, up, down, relative, column_sum, accumulate)
+    if relative > 0.0:
+        return partial(numba_relative(act.scalar), z, g, up, down, relative, column_sum, accumulate, act.a, act.b)
+    return partial(numba_difference(act.scalar), z, g, up, down, column_sum, accumulate, act.a, act.b)
 
 
 def pull_back(

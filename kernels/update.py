@@ -14,6 +14,12 @@ the same way, which is per cents of a small decay at every step.
 | v <- mu v + d | `velocity` |
 | m <- beta1 m + (1 - beta1) d, s <- beta2 s + (1 - beta2) d^2 | `first`, `second` |
 
+Each step may also write, in the same pass, the parameters that it would reach by going on as it went:
+
+    extrapolated = theta_new + kappa (theta_new - theta_old)
+
+which is what passes of the unflushed wave read (docs/method.md, section 8).
+
 Sources: Polyak 1964 and Nesterov 1983 in the form of Sutskever et al., ICML 2013 (dampening none, as in
 PyTorch); Kingma & Ba, ICLR 2015, algorithm 1; Loshchilov & Hutter, ICLR 2019, algorithm 2. The proximal map
 follows the whole update with step eta; Adam's diagonal metric does not enter it.
@@ -24,8 +30,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, family, namespace
@@ -84,12 +92,49 @@ def adam_formula(
     p[...] = prox_formula(p - (fade * p + step * m / (namespace(p).sqrt(s) + eps)), prox)
 
 
+def extrapolate_formula(h: Array, p: Array, kappa: float, prox: Prox) -> None:
+    """Overwrite h, an older p, by p + kappa (p - h)."""
+    h[...] = p + kappa * (p - h)
+
+
+def ahead_formula(formula: Callable[..., None]) -> Callable[..., None]:
+    """Return `formula` with one more array h and one more coefficient kappa: h <- p_new + kappa (p_new - p_old)."""
+
+    def ahead(*arguments: Any) -> None:
+        *arrays, h = (a for a in arguments if not isinstance(a, float | Prox))
+        *coefficients, kappa = (a for a in arguments if isinstance(a, float))
+        h[...] = arrays[0]
+        formula(*arrays, *coefficients, arguments[-1])
+        extrapolate_formula(h, arrays[0], kappa, arguments[-1])
+
+    return ahead
+
+
 FORMULAS: dict[str, Callable[..., None]] = {
     "proximal": proximal_formula,
+    "extrapolate": extrapolate_formula,
     "sgd": sgd_formula,
     "momentum": momentum_formula,
     "adam": adam_formula,
+    "sgd_ahead": ahead_formula(sgd_formula),
+    "momentum_ahead": ahead_formula(momentum_formula),
+    "adam_ahead": ahead_formula(adam_formula),
 }
+
+
+@register_jitable
+def _momentum_entry(p, g, v, mu, along, ahead, scale, decay):
+    d = scale * g + decay * p
+    w = mu * v + d
+    return p - along * w - ahead * d, w
+
+
+@register_jitable
+def _adam_entry(p, g, m, s, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay):
+    d = scale * g + decay * p
+    mi = beta1 * m + rest1 * d
+    si = beta2 * s + rest2 * (d * d)
+    return p - (fade * p + step * mi / (np.sqrt(si) + eps)), mi, si
 
 
 def _build_proximal(prox):
@@ -99,6 +144,17 @@ def _build_proximal(prox):
         return True
 
     return proximal
+
+
+def _build_extrapolate(prox):
+    def extrapolate(h, p, kappa, a, b):
+        if h.shape[0] != p.shape[0]:
+            return False
+        for i in range(p.shape[0]):
+            h[i] = p[i] + kappa * (p[i] - h[i])
+        return True
+
+    return extrapolate
 
 
 def _build_sgd(prox):
@@ -113,19 +169,46 @@ def _build_sgd(prox):
     return sgd
 
 
+def _build_sgd_ahead(prox):
+    def sgd_ahead(p, g, h, fade, step, kappa, a, b):
+        n = p.shape[0]
+        if g.shape[0] != n or h.shape[0] != n:
+            return False
+        for i in range(n):
+            new = prox(p[i] - (fade * p[i] + step * g[i]), a, b)
+            h[i] = new + kappa * (new - p[i])
+            p[i] = new
+        return True
+
+    return sgd_ahead
+
+
 def _build_momentum(prox):
     def momentum(p, g, v, mu, along, ahead, scale, decay, a, b):
         n = p.shape[0]
         if g.shape[0] != n or v.shape[0] != n:
             return False
         for i in range(n):
-            d = scale * g[i] + decay * p[i]
-            w = mu * v[i] + d
-            v[i] = w
-            p[i] = prox(p[i] - along * w - ahead * d, a, b)
+            new, v[i] = _momentum_entry(p[i], g[i], v[i], mu, along, ahead, scale, decay)
+            p[i] = prox(new, a, b)
         return True
 
     return momentum
+
+
+def _build_momentum_ahead(prox):
+    def momentum_ahead(p, g, v, h, mu, along, ahead, scale, decay, kappa, a, b):
+        n = p.shape[0]
+        if g.shape[0] != n or v.shape[0] != n or h.shape[0] != n:
+            return False
+        for i in range(n):
+            new, v[i] = _momentum_entry(p[i], g[i], v[i], mu, along, ahead, scale, decay)
+            new = prox(new, a, b)
+            h[i] = new + kappa * (new - p[i])
+            p[i] = new
+        return True
+
+    return momentum_ahead
 
 
 def _build_adam(prox):
@@ -134,22 +217,41 @@ def _build_adam(prox):
         if g.shape[0] != n or m.shape[0] != n or s.shape[0] != n:
             return False
         for i in range(n):
-            d = scale * g[i] + decay * p[i]
-            mi = beta1 * m[i] + rest1 * d
-            si = beta2 * s[i] + rest2 * (d * d)
-            m[i] = mi
-            s[i] = si
-            p[i] = prox(p[i] - (fade * p[i] + step * mi / (np.sqrt(si) + eps)), a, b)
+            new, m[i], s[i] = _adam_entry(
+                p[i], g[i], m[i], s[i], fade, step, eps, beta1, rest1, beta2, rest2, scale, decay
+            )
+            p[i] = prox(new, a, b)
         return True
 
     return adam
 
 
+def _build_adam_ahead(prox):
+    def adam_ahead(p, g, m, s, h, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, kappa, a, b):
+        n = p.shape[0]
+        if g.shape[0] != n or m.shape[0] != n or s.shape[0] != n or h.shape[0] != n:
+            return False
+        for i in range(n):
+            new, m[i], s[i] = _adam_entry(
+                p[i], g[i], m[i], s[i], fade, step, eps, beta1, rest1, beta2, rest2, scale, decay
+            )
+            new = prox(new, a, b)
+            h[i] = new + kappa * (new - p[i])
+            p[i] = new
+        return True
+
+    return adam_ahead
+
+
 _BUILDERS = {  # and how many arrays and how many numbers each kernel takes
     "proximal": (_build_proximal, 1, 2),
+    "extrapolate": (_build_extrapolate, 2, 3),
     "sgd": (_build_sgd, 2, 4),
     "momentum": (_build_momentum, 3, 7),
     "adam": (_build_adam, 4, 11),
+    "sgd_ahead": (_build_sgd_ahead, 3, 5),
+    "momentum_ahead": (_build_momentum_ahead, 4, 8),
+    "adam_ahead": (_build_adam_ahead, 5, 12),
 }
 
 
@@ -215,18 +317,61 @@ template <typename T, int KIND> __global__ void proximal(T* p, long long n, T a,
   walk<T>(x, n, [=](T* e) { e[0] = prox<T, KIND>(e[0], a, b); });
 }
 
+template <typename T, int KIND> __global__ void extrapolate(T* h, T* p, long long n, T kappa, T a, T b) {
+  T* const x[] = {h, p};
+  walk<T>(x, n, [=](T* e) { e[0] = e[1] + kappa * (e[1] - e[0]); });
+}
+
+template <typename T, int KIND>
+__device__ inline void sgd_entry(T* e, T fade, T step, T a, T b) {
+  e[0] = prox<T, KIND>(e[0] - (fade * e[0] + step * e[1]), a, b);
+}
+
+template <typename T, int KIND>
+__device__ inline void momentum_entry(T* e, T mu, T along, T ahead, T scale, T decay, T a, T b) {
+  const T d = scale * e[1] + decay * e[0];
+  e[2] = mu * e[2] + d;
+  e[0] = prox<T, KIND>(e[0] - along * e[2] - ahead * d, a, b);
+}
+
+template <typename T, int KIND>
+__device__ inline void adam_entry(T* e, T fade, T step, T eps, T beta1, T rest1, T beta2, T rest2, T scale,
+                                  T decay, T a, T b) {
+  const T d = scale * e[1] + decay * e[0];
+  e[2] = beta1 * e[2] + rest1 * d;
+  e[3] = beta2 * e[3] + rest2 * (d * d);
+  e[0] = prox<T, KIND>(e[0] - (fade * e[0] + step * e[2] / (sqrt(e[3]) + eps)), a, b);
+}
+
 template <typename T, int KIND> __global__ void sgd(T* p, T* g, long long n, T fade, T step, T a, T b) {
   T* const x[] = {p, g};
-  walk<T>(x, n, [=](T* e) { e[0] = prox<T, KIND>(e[0] - (fade * e[0] + step * e[1]), a, b); });
+  walk<T>(x, n, [=](T* e) { sgd_entry<T, KIND>(e, fade, step, a, b); });
+}
+
+template <typename T, int KIND>
+__global__ void sgd_ahead(T* p, T* g, T* h, long long n, T fade, T step, T kappa, T a, T b) {
+  T* const x[] = {p, g, h};
+  walk<T>(x, n, [=](T* e) {
+    const T old = e[0];
+    sgd_entry<T, KIND>(e, fade, step, a, b);
+    e[2] = e[0] + kappa * (e[0] - old);
+  });
 }
 
 template <typename T, int KIND>
 __global__ void momentum(T* p, T* g, T* v, long long n, T mu, T along, T ahead, T scale, T decay, T a, T b) {
   T* const x[] = {p, g, v};
+  walk<T>(x, n, [=](T* e) { momentum_entry<T, KIND>(e, mu, along, ahead, scale, decay, a, b); });
+}
+
+template <typename T, int KIND>
+__global__ void momentum_ahead(T* p, T* g, T* v, T* h, long long n, T mu, T along, T ahead, T scale, T decay,
+                               T kappa, T a, T b) {
+  T* const x[] = {p, g, v, h};
   walk<T>(x, n, [=](T* e) {
-    const T d = scale * e[1] + decay * e[0];
-    e[2] = mu * e[2] + d;
-    e[0] = prox<T, KIND>(e[0] - along * e[2] - ahead * d, a, b);
+    const T old = e[0];
+    momentum_entry<T, KIND>(e, mu, along, ahead, scale, decay, a, b);
+    e[3] = e[0] + kappa * (e[0] - old);
   });
 }
 
@@ -235,10 +380,18 @@ __global__ void adam(T* p, T* g, T* m, T* s, long long n, T fade, T step, T eps,
                      T rest2, T scale, T decay, T a, T b) {
   T* const x[] = {p, g, m, s};
   walk<T>(x, n, [=](T* e) {
-    const T d = scale * e[1] + decay * e[0];
-    e[2] = beta1 * e[2] + rest1 * d;
-    e[3] = beta2 * e[3] + rest2 * (d * d);
-    e[0] = prox<T, KIND>(e[0] - (fade * e[0] + step * e[2] / (sqrt(e[3]) + eps)), a, b);
+    adam_entry<T, KIND>(e, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, a, b);
+  });
+}
+
+template <typename T, int KIND>
+__global__ void adam_ahead(T* p, T* g, T* m, T* s, T* h, long long n, T fade, T step, T eps, T beta1, T rest1,
+                           T beta2, T rest2, T scale, T decay, T kappa, T a, T b) {
+  T* const x[] = {p, g, m, s, h};
+  walk<T>(x, n, [=](T* e) {
+    const T old = e[0];
+    adam_entry<T, KIND>(e, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, a, b);
+    e[4] = e[0] + kappa * (e[0] - old);
   });
 }
 """
@@ -268,6 +421,17 @@ def proximal(parameter: Array, prox: Prox) -> None:
     _run("proximal", (parameter,), (), prox)
 
 
+def extrapolate(older: Array, parameter: Array, kappa: float) -> None:
+    """Overwrite `older` (n,) by parameter + kappa (parameter - older).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`sgd`.
+    """
+    _run("extrapolate", (older, parameter), (float(kappa),), NO_PROX)
+
+
 def sgd(
     parameter: Array,
     gradient: Array,
@@ -275,6 +439,8 @@ def sgd(
     decay: float = 0.0,
     scale: float = 1.0,
     prox: Prox = NO_PROX,
+    extrapolated: Array | None = None,
+    kappa: float = 0.0,
 ) -> None:
     """Do theta <- prox(theta - rate d), d = scale gradient + decay theta, in place.
 
@@ -289,6 +455,9 @@ def sgd(
         Factor of the gradient, such as 1 / (batch * beta).
     prox : Prox
         Proximal map of the result, its step already inside.
+    extrapolated : (n,), optional
+        Overwritten by theta_new + kappa (theta_new - theta_old).
+    kappa : float
 
     Raises
     ------
@@ -297,7 +466,7 @@ def sgd(
     ValueError
         If the arrays differ in length.
     """
-    _run("sgd", (parameter, gradient), (rate * decay, rate * scale), prox)
+    _step("sgd", (parameter, gradient), (rate * decay, rate * scale), prox, extrapolated, kappa)
 
 
 def momentum(
@@ -310,6 +479,8 @@ def momentum(
     decay: float = 0.0,
     scale: float = 1.0,
     prox: Prox = NO_PROX,
+    extrapolated: Array | None = None,
+    kappa: float = 0.0,
 ) -> None:
     """Do velocity <- mu velocity + d; theta <- prox(theta - rate u), in place.
 
@@ -317,7 +488,8 @@ def momentum(
     before the first step.
     """
     along, ahead = (rate * mu, rate) if nesterov else (rate, 0.0)
-    _run("momentum", (parameter, gradient, velocity), (mu, along, ahead, scale, decay), prox)
+    arrays = (parameter, gradient, velocity)
+    _step("momentum", arrays, (mu, along, ahead, scale, decay), prox, extrapolated, kappa)
 
 
 def adam(
@@ -334,6 +506,8 @@ def adam(
     decoupled: bool = False,
     scale: float = 1.0,
     prox: Prox = NO_PROX,
+    extrapolated: Array | None = None,
+    kappa: float = 0.0,
 ) -> None:
     """Take step `t` (from 1) of Adam in place; with `decoupled` weight decay of AdamW.
 
@@ -348,7 +522,18 @@ def adam(
     step = rate * root / (1.0 - beta1**t)  # both bias corrections, and eps scaled to match
     fade, coupled = (rate * decay, 0.0) if decoupled else (0.0, decay)
     coefficients = (fade, step, eps * root, beta1, 1.0 - beta1, beta2, 1.0 - beta2, scale, coupled)
-    _run("adam", (parameter, gradient, first, second), coefficients, prox)
+    _step("adam", (parameter, gradient, first, second), coefficients, prox, extrapolated, kappa)
+
+
+def _step(
+    name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox, extrapolated: Array | None,
+    kappa: float,
+) -> None:  # fmt: skip
+    """Run a rule's kernel, or the one that also extrapolates."""
+    if extrapolated is None:
+        _run(name, arrays, coefficients, prox)
+    else:
+        _run(f"{name}_ahead", (*arrays, extrapolated), (*coefficients, float(kappa)), prox)
 
 
 def _run(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox) -> None:

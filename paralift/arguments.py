@@ -11,6 +11,19 @@ import paralift
 STYLE: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
 
 
+BENCHMARKS = {
+    "kernels": "fused kernels against a copy",
+    "peers": "training steps against PyTorch and JAX",
+    "race": "seconds until a test accuracy, beside PyTorch and JAX",
+    "exchange": "messages between ranks against raw MPI, and their overlap",
+    "scaling": "strong and weak scaling over ranks, beside the prediction",
+    "plan": "predicted steps and memory beside measured ones",
+    "project": "weak scaling projected to 1,024 ranks, model beside simulation",
+    "learning": "accuracy and exactness of gradients",
+}
+"""What `paralift bench` measures; each is a module of its own in `paralift.bench`."""
+
+
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the arguments, with the name of the command in ``command``, and those that a benchmark reads itself.
 
@@ -48,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     text = "train on several ranks of this machine"
     new = add("run", text, "run -n 2 examples/digits.toml", parents=[options])
-    new.add_argument("-n", type=int, required=True, metavar="N", help="number of ranks")
+    new.add_argument("-n", type=int, metavar="N", help="number of ranks; without it ranks and threads are chosen")
+    new.set_defaults(alone=False)
     new = add("evaluate", "score the newest checkpoint of a run", "evaluate runs/mine --json")
     new.add_argument("run", metavar="RUN", help="run folder")
     new.add_argument(
@@ -60,11 +74,15 @@ def _parser() -> argparse.ArgumentParser:
     new = add("plan", "print who would own what; nothing is trained", "plan examples/digits.toml --ranks 4")
     new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
     new.add_argument("--ranks", type=int, required=True, metavar="N", help="number of ranks")
+    new.add_argument("--memory", metavar="SIZE", help="what a rank may take, such as 16GiB")
+    new.add_argument("--latency", type=float, metavar="S", help="seconds of a message, instead of 5e-6")
+    new.add_argument("--bandwidth", type=float, metavar="B", help="bytes a second of a message, instead of 5e9")
+    new.add_argument("--counted", action="store_true", help="count operations instead of measuring blocks here")
+    new.add_argument("--measured-step", action="store_true", help="take real steps on one rank, too")
     new = add("bench", "measure speed and learning", "bench kernels --help")
-    kinds = new.add_subparsers(dest="what", required=True, metavar="kernels|peers|learning")
-    kinds.add_parser("kernels", add_help=False, help="fused kernels against a copy")
-    kinds.add_parser("peers", add_help=False, help="training steps against PyTorch and JAX")
-    kinds.add_parser("learning", add_help=False, help="accuracy and exactness of gradients")
+    kinds = new.add_subparsers(dest="what", required=True, metavar="|".join(BENCHMARKS))
+    for name, text in BENCHMARKS.items():
+        kinds.add_parser(name, add_help=False, help=text)
     add("doctor", "examine this machine and installation", "doctor")
     return parser
 
@@ -79,6 +97,7 @@ def _train_options() -> argparse.ArgumentParser:
     )
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
+    parser.add_argument("--threads", type=int, metavar="N", help="BLAS threads of a rank")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
     return parser
 

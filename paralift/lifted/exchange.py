@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +18,28 @@ class Neighbours(Protocol):
         """Fill ``window.x[v]`` for the stage's inputs with what the stage below computed."""
 
     def send_outputs(self, window: Any) -> None:
-        """Send ``window.x[v]`` for the stage's outputs to the stage above."""
+        """Start to send ``window.x[v]`` for the stage's outputs to the stage above."""
 
-    def swap(self, window: Any) -> None:
-        """Bring ``window.x`` of the inputs and ``window.remote`` of the outputs up to date with the neighbours."""
+    def start(self, window: Any, moved: Collection[int], wanted: Collection[int]) -> None:
+        """Start to bring the window up to date with the neighbours.
+
+        Until `wait`, variables may be moved that meet no other stage (`orders.Phase.inner`).
+
+        Parameters
+        ----------
+        window : LiftedWindow
+        moved : collection of int
+            Variables of the whole network that have moved since the last exchange: ``window.x`` of the inputs among them
+            is received.
+        wanted : collection of int
+            Variables of the whole network that move next: ``window.remote`` of the outputs among them is received.
+        """
+
+    def advance(self) -> None:
+        """Let messages under way advance; called between two moves."""
+
+    def wait(self) -> None:
+        """Wait until all that `start` asked for is there, and until the variables that move next may be overwritten."""
 
     def sum_stages(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a small float64 array over the stages."""
@@ -38,7 +57,13 @@ class Walls:
     def send_outputs(self, window: Any) -> None:
         """Do nothing: nobody reads the output."""
 
-    def swap(self, window: Any) -> None:
+    def start(self, window: Any, moved: Collection[int], wanted: Collection[int]) -> None:
+        """Do nothing: all variables are here."""
+
+    def advance(self) -> None:
+        """Do nothing."""
+
+    def wait(self) -> None:
         """Do nothing."""
 
     def sum_stages(self, values: np.ndarray) -> np.ndarray:

@@ -49,12 +49,16 @@ class Layout:
     def _end(self, segments: Sequence[Segment]) -> int:
         return -(-segments[-1].stop // ALIGNMENT) * ALIGNMENT if segments else 0
 
-    def views(self, flat: Array) -> dict[str, dict[str, Array]]:
-        """Return the parameters as views of `flat`, a mapping of block names to mappings of arrays."""
+    def views(self, flat: Array, tracked: Array | None = None) -> dict[str, dict[str, Array]]:
+        """Return the parameters as views of `flat`, a mapping of block names to mappings of arrays.
+
+        Running statistics are views of `tracked` instead, where it is given.
+        """
         result: dict[str, dict[str, Array]] = {}
-        for s in [*self.segments, *self.tracked]:
-            view = namespace(flat).reshape(flat[s.start : s.stop], s.shape)
-            result.setdefault(s.block, {})[s.name] = view
+        for segments, source in ((self.segments, flat), (self.tracked, flat if tracked is None else tracked)):
+            for s in segments:
+                view = namespace(source).reshape(source[s.start : s.stop], s.shape)
+                result.setdefault(s.block, {})[s.name] = view
         return result
 
     def span(self, block: str) -> tuple[int, int]:

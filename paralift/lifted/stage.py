@@ -12,12 +12,13 @@ Algorithms drive a stage through windows. A `State` holds the lifted variables o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, empty, from_host, namespace, zeros
+from paralift.kernels.arrays import Array, Work, empty, from_host, namespace, zeros
 from paralift.lifted.layout import Layout
 from paralift.lifted.maps.combine import add
 from paralift.lifted.network import Block, Network, Params
@@ -73,10 +74,16 @@ class Stage:
                 view[...] = from_host(value, self.like) if isinstance(value, np.ndarray) else value
 
     def state(
-        self, capacity: int, theta: Params | None = None, training: bool = True, apart: Collection[int] = ()
+        self,
+        capacity: int,
+        theta: Params | None = None,
+        training: bool = True,
+        apart: Collection[int] = (),
+        gradients: Params | None = None,
     ) -> State:
         """Return buffers for sweeps over at most `capacity` samples; see `State`."""
-        return State(self, capacity, self.params if theta is None else theta, training, apart)
+        theta = self.params if theta is None else theta
+        return State(self, capacity, theta, training, apart, self.gradients if gradients is None else gradients)
 
     @property
     def tracks(self) -> bool:
@@ -101,12 +108,15 @@ class State:
         Whether running statistics are tracked; otherwise they are used.
     apart : collection of int
         Variables whose pull has an array of its own, because something is added to it alone.
+    gradients : mapping
+        Where the gradients of its passes go.
     """
 
     def __init__(
-        self, stage: Stage, capacity: int, theta: Params, training: bool = True, apart: Collection[int] = ()
+        self, stage: Stage, capacity: int, theta: Params, training: bool, apart: Collection[int], gradients: Params
     ) -> None:
         self.stage = stage
+        self.gradients = gradients
         self.training = training
         self.capacity = capacity
         self.theta = theta
@@ -125,6 +135,7 @@ class State:
         self.loss = 0.0
         self._scratch: dict[tuple[int, ...], Array] = {}
         self._windows: dict[tuple[int, int], Window] = {}
+        self._lists: dict[tuple[tuple[int, int], ...], Sequence[Window]] = {}
 
     def new(self, shape: tuple[int, ...]) -> Array:
         """Return an array for samples of `shape`."""
@@ -142,6 +153,13 @@ class State:
         if key not in self._windows:
             self._windows[key] = Window(self, start, stop)
         return self._windows[key]
+
+    def windows(self, ranges: Sequence[tuple[int, int]]) -> Sequence[Window]:
+        """Return a window for each range of rows, all distinct (several may be empty); made at the first call."""
+        key = tuple(ranges)
+        if key not in self._lists:
+            self._lists[key] = [self.window(*key[0])] if len(key) == 1 else [Window(self, a, b) for a, b in key]
+        return self._lists[key]
 
     def nbytes(self) -> int:
         """Return the bytes of all arrays held."""
@@ -178,6 +196,7 @@ class Window:
         self.x = {v: a[start:stop, ...] for v, a in state.x.items()}
         self.z = {v: a[start:stop, ...] for v, a in state.z.items()}
         self.g = {v: a[start:stop, ...] for v, a in state.g.items()}
+        self.work: dict[Any, list[Work]] = {}  # passes of sweeps, by what they are
         self.steps = tuple(Step(self, block) for block in self.stage.blocks)
         started = set(self.stage.outputs)
         for step in reversed(self.steps):
@@ -190,9 +209,9 @@ class Window:
             raise RuntimeError("the state of the last stage has no targets yet")
         return self.state.y[self.rows[0] : self.rows[1], ...]
 
-    def _pulls(self, step: Step, started: set[int]) -> list[Callable[[], None]]:
+    def _pulls(self, step: Step, started: set[int]) -> list[Work]:
         """Return what hands the residual of `step` to its parents: the first writes, later ones add."""
-        result: list[Callable[[], None]] = []
+        result: list[Work] = []
         for k, p in enumerate(step.block.parents):
             if p not in self.stage.pulled or self.state.shared.get(p) == step.block.index:
                 continue
@@ -200,33 +219,46 @@ class Window:
             started.add(p)
         return result
 
-    def _pull(self, step: Step, k: int, parent: int, adds: bool) -> Callable[[], None]:
+    def _pull(self, step: Step, k: int, parent: int, adds: bool) -> Work:
         map_, theta, xs, r, out = step.block.map, step.theta, step.xs, step.g, self.g[parent]
         if not adds:
-            return lambda: map_.adjoint(theta, xs, r, k, out)
+            return map_.bound_adjoint(theta, xs, r, k, out)
         if map_.passes_through:
-            return lambda: add(out, r, out)
+            return partial(add, out, r, out)
         part = self.state.scratch(self.stage.network.shapes[parent])[: self.n, ...]
+        pull = map_.bound_adjoint(theta, xs, r, k, part)
 
         def accumulate() -> None:
-            map_.adjoint(theta, xs, r, k, part)
+            pull()
             add(out, part, out)
 
         return accumulate
 
 
 class Step:
-    """One block on one window: its arrays, and two-dimensional views of them for the activation."""
+    """One block on one window: its arrays, two-dimensional views of them for the activation, and work bound to them.
 
-    __slots__ = ("activation", "block", "forward", "g", "g2", "gradients", "offset", "offset_gradient", "pulls", "theta", "x",
-                 "x2", "xs", "z", "z2")  # fmt: skip
+    Attributes
+    ----------
+    forward : tuple of calls
+        Computes z and x = sigma(z) from the parents.
+    pulls : tuple of calls
+        Hands the residual in g to the parents.
+    gradient : call
+        Writes what the residual pulls on the parameters (the offset excepted).
+    then : call or None
+        After the block's part of a pass: lets messages advance.
+    """
+
+    __slots__ = ("activation", "block", "forward", "g", "g2", "gradient", "gradients", "offset", "offset_gradient", "pulls",
+                 "then", "theta", "x", "x2", "xs", "z", "z2")  # fmt: skip
 
     def __init__(self, window: Window, block: Block) -> None:
-        stage, v = window.stage, block.index
+        v = block.index
         self.block = block
         self.activation = block.activation
         self.theta: Any = window.state.theta.get(block.name, {})
-        self.gradients: Any = stage.gradients.get(block.name, {})
+        self.gradients: Any = window.state.gradients.get(block.name, {})
         self.xs = tuple(window.x[p] for p in block.parents)
         self.x, self.z, self.g = window.x[v], window.z[v], window.g[v]
         self.z2, self.g2 = matrix(self.z), matrix(self.g)
@@ -234,27 +266,23 @@ class Step:
         name = block.map.offset
         self.offset = self.theta[name] if name else None
         self.offset_gradient = self.gradients[name] if name else None
-        self.pulls: tuple[Callable[[], None], ...] = ()
-        self.forward = self._plain
-        if block.tracked():
-            self.forward = self._tracking if window.state.training else self._evaluating
+        self.pulls: tuple[Work, ...] = ()
+        self.then: Work | None = None
+        self.gradient = block.map.bound_gradient(self.xs, self.g, self.gradients) if self.gradients else _nothing
+        self.forward = self._forward(window.state.training)
 
-    def _plain(self) -> None:
-        """Compute z and x = sigma(z) from the parents."""
-        self.block.map.apply(self.theta, self.xs, self.z)
-        self.activation.activate(self.z2, self.offset, self.x2)
+    def _forward(self, training: bool) -> tuple[Work, ...]:
+        act = self.activation
+        product = self.block.map.bound_apply(self.theta, self.xs, self.z)
+        if not self.block.tracked():
+            return product, act.bound_activate(self.z2, self.offset, self.x2)
+        if not training:
+            return product, partial(act.evaluate, self.z2, self.offset, self.x2, self.theta)
+        return product, act.bound_activate(self.z2, self.offset, self.x2), partial(act.track, self.z2, self.theta)
 
-    def _tracking(self) -> None:
-        self._plain()
-        self.activation.track(self.z2, self.theta)
 
-    def _evaluating(self) -> None:
-        self.block.map.apply(self.theta, self.xs, self.z)
-        self.activation.evaluate(self.z2, self.offset, self.x2, self.theta)
-
-    def gradient(self) -> None:
-        """Write what the residual pulls on the parameters (the offset excepted)."""
-        self.block.map.gradient(self.xs, self.g, self.gradients)
+def _nothing() -> None:
+    """Do nothing: a block without parameters has no gradient."""
 
 
 def matrix(a: Array) -> Array:

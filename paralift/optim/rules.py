@@ -28,10 +28,15 @@ from paralift.optim.schedules import Schedule, rate_at
 
 Segment = tuple[int, int, tuple[int, ...]]
 """Start, stop and shape of one parameter in the flat array."""
+Ahead = tuple[Array, float] | None
+"""Where extrapolated parameters go, and kappa."""
 
 
 class Rule:
     """Base of all update rules: the pass over the flat arrays, with the regulariser where it belongs."""
+
+    kappa: ClassVar[float] = 1.0
+    """How far passes look ahead when gradients are one step late (see `paralift.parallel.versions`), by measurement."""
 
     rate: Schedule | float
     weight_decay: float
@@ -65,6 +70,8 @@ class Rule:
         t: int,
         total_steps: int | None = None,
         scale: float = 1.0,
+        extrapolated: Array | None = None,
+        kappa: float = 0.0,
     ) -> None:
         """Update `flat` and `state` in place.
 
@@ -81,6 +88,9 @@ class Rule:
             Steps of the whole run, for schedules that end with it.
         scale : float
             Factor of the gradient, such as 1 / (batch * beta).
+        extrapolated : (n,) like `flat`, optional
+            Overwritten by new + kappa (new - old), in the same pass where the regulariser allows it.
+        kappa : float
 
         Raises
         ------
@@ -94,16 +104,30 @@ class Rule:
         rate = rate_at(self.rate, t, total_steps)
         scale = float(scale)
         operands = (flat, gradient, *self._operands(state))
+        ahead = None if extrapolated is None else (extrapolated, float(kappa))
         regularizer = self.regularizer
         if regularizer is None:
-            self._update(operands, rate, t, scale, NO_PROX)
+            self._update(operands, rate, t, scale, NO_PROX, ahead)
         elif (prox := regularizer.fused(rate)) is None:
-            self._update(operands, rate, t, scale, NO_PROX)
-            _apply(regularizer, flat, segments, rate)
+            self._update_then(regularizer, operands, segments, rate, t, scale, ahead)
         else:
             for start, stop, acts in _runs(segments, flat.shape[0], regularizer):
                 part = tuple(x[start:stop] for x in operands)
-                self._update(part, rate, t, scale, prox if acts else NO_PROX)
+                part_ahead = None if ahead is None else (ahead[0][start:stop], ahead[1])
+                self._update(part, rate, t, scale, prox if acts else NO_PROX, part_ahead)
+
+    def _update_then(
+        self, regularizer: Regularizer, operands: Any, segments: Sequence[Segment], rate: float, t: int, scale: float,
+        ahead: Ahead,
+    ) -> None:  # fmt: skip
+        """Update, then apply a regulariser that needs the shapes, then extrapolate."""
+        flat = operands[0]
+        if ahead is not None:
+            ahead[0][...] = flat
+        self._update(operands, rate, t, scale, NO_PROX, None)
+        _apply(regularizer, flat, segments, rate)
+        if ahead is not None:
+            update.extrapolate(ahead[0], flat, ahead[1])
 
     def _operands(self, state: dict[str, Array]) -> list[Array]:
         try:
@@ -114,7 +138,7 @@ class Rule:
                 f"{sorted(self.state_names)}: take those that init returned for this rule"
             ) from error
 
-    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
         raise NotImplementedError
 
 
@@ -155,13 +179,15 @@ class SGD(Rule):
         """``velocity``, if there is momentum."""
         return ("velocity",) if self.momentum > 0.0 else ()
 
-    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
+        extrapolated, kappa = ahead or (None, 0.0)
+        decay = self.weight_decay
         if self.momentum > 0.0:
             p, g, v = operands
-            update.momentum(p, g, v, rate, self.momentum, self.nesterov, self.weight_decay, scale, prox)
+            update.momentum(p, g, v, rate, self.momentum, self.nesterov, decay, scale, prox, extrapolated, kappa)
         else:
             p, g = operands
-            update.sgd(p, g, rate, self.weight_decay, scale, prox)
+            update.sgd(p, g, rate, decay, scale, prox, extrapolated, kappa)
 
 
 @dataclass(frozen=True)
@@ -183,6 +209,7 @@ class Adam(Rule):
     """
 
     decoupled: ClassVar[bool] = False
+    kappa: ClassVar[float] = 1.5
 
     rate: Schedule | float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -207,10 +234,12 @@ class Adam(Rule):
         """``first_moment`` and ``second_moment``."""
         return ("first_moment", "second_moment")
 
-    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
+        extrapolated, kappa = ahead or (None, 0.0)
         beta1, beta2 = self.betas
         p, g, m, s = operands
-        update.adam(p, g, m, s, rate, beta1, beta2, self.eps, t, self.weight_decay, self.decoupled, scale, prox)
+        decay, decoupled = self.weight_decay, self.decoupled
+        update.adam(p, g, m, s, rate, beta1, beta2, self.eps, t, decay, decoupled, scale, prox, extrapolated, kappa)
 
 
 @dataclass(frozen=True)

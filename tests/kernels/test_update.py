@@ -101,6 +101,32 @@ def test_formulas_for_other_libraries_equal_the_textbook(name, kind, dtype):
         np.testing.assert_allclose(np.from_dlpack(got), want, rtol=0, atol=64 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("library", [np.asarray, strict.asarray], ids=["numpy", "other"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "proximal"])
+def test_extrapolation_goes_on_from_the_new_parameter(name, kind, dtype, library):
+    """h = p_new + kappa (p_new - p_old), and all else as without it."""
+    kappa, arrays = 1.5, operands(name, 29, dtype)
+    old, expected = arrays[0].copy(), [x.copy() for x in arrays]
+    call(name, expected, PROXES[kind])
+    given = [library(x) for x in (*arrays, np.full(29, np.nan, dtype))]
+    *moved, ahead = given
+    step = update.adam if len(moved) == 4 else update.momentum if len(moved) == 3 else update.sgd
+    last = {"extrapolated": ahead, "kappa": kappa}
+    if step is update.adam:
+        step(*moved, RATE, BETA1, BETA2, EPS, 3, DECAY, name == "adamw", SCALE, PROXES[kind], **last)
+    elif step is update.momentum:
+        step(*moved, RATE, MU, name == "nesterov", DECAY, SCALE, PROXES[kind], **last)
+    else:
+        step(*moved, RATE, DECAY, SCALE, PROXES[kind], **last)
+    eps = 64 * np.finfo(dtype).eps
+    for got, want in zip(moved, expected, strict=True):
+        np.testing.assert_allclose(np.from_dlpack(got), want, rtol=0, atol=eps)
+    new = expected[0].astype(np.float64)
+    np.testing.assert_allclose(np.from_dlpack(ahead), new + kappa * (new - old), rtol=0, atol=4 * eps)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_nan_comes_through_and_stays_where_it_was(name, kind):
@@ -209,7 +235,7 @@ def test_another_process_loads_every_kernel_from_the_disk(tmp_path):
         subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout.split()
         for _ in range(2)
     ]
-    assert counts == [["0", "32"], ["32", "0"]]
+    assert counts == [["0", "64"], ["64", "0"]]
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="looks for x86 instructions")

@@ -13,8 +13,14 @@ COEFFICIENTS = {
     "sgd": (0.01, 0.1),
     "momentum": (0.9, 0.09, 0.1, 0.5, 0.05),
     "adam": (0.01, 0.1, 1e-3, 0.8, 0.2, 0.95, 0.05, 0.5, 0.05),
+    "extrapolate": (1.5,),
+    "sgd_ahead": (0.01, 0.1, 1.5),
+    "momentum_ahead": (0.9, 0.09, 0.1, 0.5, 0.05, 1.5),
+    "adam_ahead": (0.01, 0.1, 1e-3, 0.8, 0.2, 0.95, 0.05, 0.5, 0.05, 1.5),
 }
-N_ARRAYS = {"proximal": 1, "sgd": 2, "momentum": 3, "adam": 4}
+N_ARRAYS = {
+    "proximal": 1, "sgd": 2, "momentum": 3, "adam": 4, "extrapolate": 2, "sgd_ahead": 3, "momentum_ahead": 4, "adam_ahead": 5,
+}  # fmt: skip
 PROXES = (prox.NO_PROX, prox.l1(0.3), prox.box(-0.4, 0.7), prox.ridge(0.25))
 TYPES = ("float", "double")
 INSTANCES = [
@@ -32,7 +38,7 @@ both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def operands(name, n, dtype, seed=0):
     rng = np.random.default_rng(seed)
     arrays = [rng.standard_normal(n).astype(dtype) for _ in range(N_ARRAYS[name])]
-    if name == "adam":
+    if name.startswith("adam"):
         np.abs(arrays[3], out=arrays[3])
     return arrays
 
@@ -60,7 +66,7 @@ def test_nvrtc_compiles_all_text_with_accesses_of_16_bytes():
         assert access in ptx
 
 
-@pytest.mark.parametrize("offsets", [(0, 0, 0, 0), (1, 1, 1, 1), (3, 3, 3, 3), (0, 1, 2, 3)])
+@pytest.mark.parametrize("offsets", [(0, 0, 0, 0, 0), (1, 1, 1, 1, 1), (3, 3, 3, 3, 3), (0, 1, 2, 3, 1)])
 @pytest.mark.parametrize("n", [1, 3, 4, 17, 3101])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", COEFFICIENTS)
@@ -94,6 +100,13 @@ def test_the_dispatchers_pass_their_coefficients_in_order(on_cpu, monkeypatch, d
         update.sgd(*flats[1], 0.1, 0.05, 0.5, PROXES[2])
         update.momentum(*flats[2], 0.1, 0.9, True, 0.05, 0.5, PROXES[3])
         update.adam(*flats[3], 0.1, 0.8, 0.95, 1e-3, 3, 0.05, True, 0.5, PROXES[1])
+        update.extrapolate(*flats[4], 1.5)
+        for step, arrays, numbers in (
+            (update.sgd, flats[5], (0.1, 0.05, 0.5)),
+            (update.momentum, flats[6], (0.1, 0.9, True, 0.05, 0.5)),
+            (update.adam, flats[7], (0.1, 0.8, 0.95, 1e-3, 3, 0.05, True, 0.5)),
+        ):
+            step(*arrays[:-1], *numbers, PROXES[1], arrays[-1], 1.5)
         return [x for arrays in flats for x in arrays]
 
     expected = steps()

@@ -208,9 +208,26 @@ def test_other_array_libraries_give_the_same(rule, regularizer, dtype):
     np.testing.assert_allclose(np.from_dlpack(other), flat, rtol=0, atol=40 * np.finfo(dtype).eps)
 
 
+@every_rule
+@pytest.mark.parametrize(
+    "regularizer", [None, L1(0.4), L1(0.4, on="all"), GroupL1(0.8, axis=0, on="all")], ids=repr
+)
+def test_extrapolated_parameters_go_on_from_the_new_ones(rule, regularizer):
+    rule = with_regularizer(rule, regularizer)
+    start, g = np.random.default_rng(3).standard_normal((2, 17))
+    plain, flat, ahead = start.copy(), start.copy(), np.full(17, np.nan)
+    states = [rule.init(flat), rule.init(flat)]
+    for t in (1, 2, 3):
+        old = flat.copy()
+        rule.step(plain, g, states[0], SEGMENTS, t)
+        rule.step(flat, g, states[1], SEGMENTS, t, extrapolated=ahead, kappa=1.5)
+        np.testing.assert_allclose(flat, plain, rtol=0, atol=1e-13)
+        np.testing.assert_allclose(ahead, flat + 1.5 * (flat - old), rtol=0, atol=1e-13)
+
+
 def count_calls(monkeypatch, rule, segments, n=17):
     lengths = []
-    monkeypatch.setattr(update, "sgd", lambda p, *rest: lengths.append((len(p), rest[-1].kind)))
+    monkeypatch.setattr(update, "sgd", lambda p, *rest: lengths.append((len(p), rest[4].kind)))
     rule.step(np.zeros(n), np.zeros(n), {}, segments, 1)
     return lengths
 

@@ -10,9 +10,10 @@ Sources: Wang & Benning, JMLR 24(232), 2023, section 2; Combettes & Pesquet, 202
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
-from paralift.kernels.arrays import Array, namespace
+from paralift.kernels.arrays import Array, Work, namespace
 from paralift.kernels.difference import formula, sum_columns
 
 
@@ -110,6 +111,16 @@ class Activation:
         """Overwrite the pull `g` by sigma'(z) g, the residual of backpropagation."""
         g[...] = self.derivative(z, g)
         sum_columns(g, column_sum, accumulate)
+
+    def bound_activate(self, z: Array, offset: Array | None, x: Array) -> Work:
+        """Return `activate` as work on these arrays, which sweeps repeat for every batch."""
+        return partial(self.activate, z, offset, x)
+
+    def bound_difference(
+        self, z: Array, g: Array, up: float, down: float, relative: float, column_sum: Array | None, accumulate: bool
+    ) -> Work:
+        """Return `difference` as work on these arrays."""
+        return partial(self.difference, z, g, up, down, relative, column_sum, accumulate)
 
     def xstep(self, x: Array, z: Array, g: Array, tau: float, r: Array, value: bool = True) -> Array | None:
         """One Euclidean x-step in place; write r = sigma(z) - x; return B(x, z) of each row if `value` is wanted.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from paralift.kernels.arrays import Array
-from paralift.kernels.bias_activation import bias_activation
-from paralift.kernels.difference import difference, pull_back
+from paralift.kernels import bias_activation
+from paralift.kernels.arrays import Array, Work
+from paralift.kernels.difference import bound_difference, pull_back
 from paralift.kernels.scalars import Scalar
 from paralift.kernels.xstep import xstep, xstep_dual
 from paralift.lifted.activations.base import Activation
@@ -35,7 +35,11 @@ class Elementwise(Activation):
 
     def activate(self, z: Array, offset: Array | None, x: Array) -> None:
         """Add `offset` (width,) to `z` in place and write sigma(z) into `x`, which may be `z` itself."""
-        bias_activation(self, z, offset, x)
+        self.bound_activate(z, offset, x)()
+
+    def bound_activate(self, z: Array, offset: Array | None, x: Array) -> Work:
+        """Return the kernel of `activate`, bound to its arrays."""
+        return bias_activation.bound(self, z, offset, x)
 
     def difference(
         self,
@@ -48,7 +52,13 @@ class Elementwise(Activation):
         accumulate: bool = False,
     ) -> None:
         """Overwrite the pull `g` by the residual of the sweep; see `Activation.difference`."""
-        difference(self, z, g, up, down, relative, column_sum, accumulate)
+        self.bound_difference(z, g, up, down, relative, column_sum, accumulate)()
+
+    def bound_difference(
+        self, z: Array, g: Array, up: float, down: float, relative: float, column_sum: Array | None, accumulate: bool
+    ) -> Work:
+        """Return the kernel of `difference`, bound to its arrays."""
+        return bound_difference(self, z, g, up, down, relative, column_sum, accumulate)
 
     def pull_back(self, z: Array, g: Array, column_sum: Array | None = None, accumulate: bool = False) -> None:
         """Overwrite the pull `g` by sigma'(z) g, the residual of backpropagation."""

@@ -97,6 +97,7 @@ class LiftedWindow:
         self.last = len(self.stage.network.blocks)
         self.stale = set(self.own)
         self.roles = Roles()
+        self.visits: dict[Any, Any] = {}
 
     @property
     def y(self) -> Array:

@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from paralift.lifted.exchange import Neighbours
+from paralift.lifted.exchange import Neighbours, Walls
 from paralift.lifted.inference.lifted import LiftedWindow
-from paralift.lifted.inference.orders import ORDERS, phases
+from paralift.lifted.inference.orders import ORDERS, Phase, phases
 
 GEOMETRIES = ("euclidean", "dual")
+WALLS = Walls()
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,16 @@ class ProximalGradient:
     iterations : int
         Visits of every variable for each batch.
     order : {"gauss_seidel", "two_colour", "jacobi"}
-        Gauss-Seidel runs inside each stage (last block first), every second stage at once. The other two do not depend
-        on how many stages there are.
+        Gauss-Seidel runs inside all stages at once, then over their edges by colours. The results of the other two do
+        not depend on how many stages there are.
     geometry : {"euclidean", "dual"}
     damping : float, optional
         Share of the step that Jacobi takes; by default 1/(1 + lip) of each variable.
     persistent : bool
         Keep every sample's variables from visit to visit instead of starting from the forward pass.
     cuts : tuple of int, optional
-        The parts between which Gauss-Seidel alternates; by default the stages of the plan.
+        Between the parts of Gauss-Seidel; the cuts of the plan are added. With the cuts of a plan of P stages, one rank
+        finds what P ranks find.
     """
 
     iterations: int = 3
@@ -89,34 +91,68 @@ def iterate(
     lipschitz : ndarray of shape (n_variables,)
         Of the pull on each variable, summed over all stages.
     cuts : sequence of int
-        The plan's cuts, used where the settings name none.
+        The plan's cuts; those of the settings count too.
     iterations : int, optional
         Instead of those of the settings.
     """
-    network = window.stage.network
-    clamped = {len(network.blocks)} if window.roles.loss is not None else set()
-    free = [v for v in range(len(network.shapes)) if v not in window.roles.fixed | clamped]
-    order = phases(network, settings.order, cuts if settings.cuts is None else settings.cuts, free)
-    mine = [[v for v in phase if v in window.own or (v == 0 and window.stage.has_input)] for phase in order]
     window.stale.update(window.own)  # parameters or variables may have changed since the last visit
-    neighbours.swap(window)
+    moved: tuple[int, ...] = ()
     for _ in range(settings.iterations if iterations is None else iterations):
-        for phase in mine:
+        for phase, inner, edge in visits(window, settings, cuts):
+            neighbours.start(window, moved, phase.variables)
             if settings.order == "jacobi":
-                move_together(window, phase, lipschitz, settings.damping)
+                pull_together(window, inner, neighbours)
+                neighbours.wait()
+                pull_together(window, edge)
+                move_together(window, inner + edge, lipschitz, settings.damping)
             else:
-                for v in phase:
-                    window.pull(v)
-                    window.move(v, float(lipschitz[v]))
-            neighbours.swap(window)
+                move_in_turn(window, inner, lipschitz, neighbours)
+                neighbours.wait()
+                move_in_turn(window, edge, lipschitz)
+            moved = phase.variables
+    neighbours.start(window, moved, ())
+    neighbours.wait()
 
 
-def move_together(window: LiftedWindow, variables: Sequence[int], lipschitz: np.ndarray, damping: float | None) -> None:
-    """Move `variables` by their pulls at one and the same state, damped."""
+def visits(
+    window: LiftedWindow, settings: ProximalGradient, cuts: Sequence[int]
+) -> list[tuple[Phase, tuple[int, ...], tuple[int, ...]]]:
+    """Return the phases of an iteration, each with its inner and edge variables on this stage; found once for a window."""
+    every_cut = tuple(sorted({*cuts, *(settings.cuts or ())}))
+    key = (settings.order, every_cut, window.roles.fixed, window.roles.loss is None)
+    if key not in window.visits:
+        network = window.stage.network
+        clamped = {len(network.blocks)} if window.roles.loss is not None else set()
+        free = [v for v in range(len(network.shapes)) if v not in window.roles.fixed | clamped]
+        mine = set(window.own) | ({0} if window.stage.has_input else set())
+        window.visits[key] = [
+            (phase, tuple(v for v in phase.inner if v in mine), tuple(v for v in phase.edge if v in mine))
+            for phase in phases(network, settings.order, every_cut, free)
+        ]
+    return window.visits[key]
+
+
+def move_in_turn(
+    window: LiftedWindow, variables: Sequence[int], lipschitz: np.ndarray, neighbours: Neighbours = WALLS
+) -> None:
+    """Move one variable after the other, each by its pull at the state that the others left."""
+    for v in variables:
+        window.pull(v)
+        window.move(v, float(lipschitz[v]))
+        neighbours.advance()
+
+
+def pull_together(window: LiftedWindow, variables: Sequence[int], neighbours: Neighbours = WALLS) -> None:
+    """Compute what a common move of `variables` reads: their pulls and their z."""
     for v in variables:
         window.pull(v)
         if v:
             window.refresh(v)
+        neighbours.advance()
+
+
+def move_together(window: LiftedWindow, variables: Sequence[int], lipschitz: np.ndarray, damping: float | None) -> None:
+    """Move `variables` from one and the same state, at which `pull_together` was called, damped."""
     stale = set(window.stale)
     for v in variables:
         window.stale.clear()  # the z of the common state serve every move

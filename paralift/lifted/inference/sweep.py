@@ -12,16 +12,18 @@ Hoier & Zach, Dual Propagation, arXiv 2302.01228 and 2402.08573; Wang & Benning,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from paralift.kernels.arrays import Array, namespace
+from paralift.kernels.arrays import Array, Work, namespace
 from paralift.kernels.difference import sum_columns
 from paralift.lifted.losses import Loss
 from paralift.lifted.stage import Step, Window
 
 NONE: Mapping[int, Any] = {}
+FORWARD = "forward"
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,20 @@ class Displacement:
     relative: float = 0.0
     derivative: bool = False
 
-    def __call__(self, step: Step, accumulate: bool) -> None:
-        """Overwrite the pull of `step` by its residual, with the gradient of its offset."""
+    def bound(self, step: Step, accumulate: bool) -> Work:
+        """Return the work that overwrites the pull of `step` by its residual, with the gradient of its offset."""
+        act, z, g, total = step.activation, step.z2, step.g2, step.offset_gradient
         if self.derivative:
-            step.activation.pull_back(step.z2, step.g2, step.offset_gradient, accumulate)
-        else:
-            step.activation.difference(
-                step.z2, step.g2, self.up, self.down, self.relative, step.offset_gradient, accumulate
-            )
+            return partial(act.pull_back, z, g, total, accumulate)
+        return act.bound_difference(z, g, self.up, self.down, self.relative, total, accumulate)
 
 
 def forward(window: Window) -> None:
     """Compute z and x of every block of the window's stage from the stage's inputs."""
-    for step in window.steps:
-        step.forward()
+    if FORWARD not in window.work:
+        window.work[FORWARD] = [w for step in window.steps for w in (*step.forward, step.then) if w is not None]
+    for work in window.work[FORWARD]:
+        work()
 
 
 def clamp(window: Window, loss: Loss, beta: float) -> Array:
@@ -77,22 +79,34 @@ def backward(
 
     `regularizers` on lifted variables are one more pull on their blocks: x - prox_R(x), weighted like the loss by `beta`.
     """
-    accumulate = not window.first
+    key = (displacement, beta, *regularizers)
+    if key not in window.work:
+        window.work[key] = list(_backward(window, displacement, regularizers, beta))
+    for work in window.work[key]:
+        work()
+
+
+def _backward(window: Window, displacement: Displacement, regularizers: Mapping[int, Any], beta: float) -> Iterator[Work]:
+    """Yield the work of the pass back."""
     for step in reversed(window.steps):
         v = step.block.index
         if v != window.last:
             if v in regularizers:
-                step.g2 += beta * (step.x2 - regularizers[v].prox(step.x2, 1.0))
-            displacement(step, accumulate)
-        for pull in step.pulls:
-            pull()
+                yield partial(_regularize, step, regularizers[v], beta)
+            yield displacement.bound(step, not window.first)
+        yield from step.pulls
+        if step.then is not None:
+            yield step.then
+
+
+def _regularize(step: Step, regularizer: Any, beta: float) -> None:
+    step.g2 += beta * (step.x2 - regularizer.prox(step.x2, 1.0))
 
 
 def gradients(window: Window) -> None:
     """Write the gradient of every parameter, summed over the rows of the window (a whole batch)."""
     for step in window.steps:
-        if step.gradients:
-            step.gradient()
+        step.gradient()
 
 
 def rows_of(y: Array, x: Array) -> Array:

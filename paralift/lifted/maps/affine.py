@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from paralift.kernels import columns
-from paralift.kernels.arrays import Array, matmul, namespace, to_host
+from paralift.kernels.arrays import Array, Work, bound_matmul, namespace, to_host
 from paralift.lifted.maps.base import Map, Shape, ShapeError, Theta, expect_parents
 
 
@@ -71,15 +71,27 @@ class Linear(Map):
 
     def apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> None:
         """Write x W into `out`."""
-        matmul(rows(xs[0]), theta["weight"], rows(out))
+        self.bound_apply(theta, xs, out)()
 
     def adjoint(self, theta: Theta, xs: Sequence[Array], r: Array, parent: int, out: Array) -> None:
         """Write r W^T into `out`."""
-        matmul(rows(r), theta["weight"].T, rows(out))
+        self.bound_adjoint(theta, xs, r, parent, out)()
 
     def gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> None:
         """Write x^T r into ``out["weight"]``."""
-        matmul(rows(xs[0]).T, rows(r), out["weight"])
+        self.bound_gradient(xs, r, out)()
+
+    def bound_apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> Work:
+        """Return the product x W, bound to its arrays."""
+        return bound_matmul(rows(xs[0]), theta["weight"], rows(out))
+
+    def bound_adjoint(self, theta: Theta, xs: Sequence[Array], r: Array, parent: int, out: Array) -> Work:
+        """Return the product r W^T, bound to its arrays."""
+        return bound_matmul(rows(r), theta["weight"].T, rows(out))
+
+    def bound_gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> Work:
+        """Return the product x^T r, bound to its arrays."""
+        return bound_matmul(rows(xs[0]).T, rows(r), out["weight"])
 
     def curvature(self, xs: Sequence[Array]) -> np.ndarray:
         """Return the sum of |x|^2 (and 1 for the offset) over the rows, the trace of the Gram matrix; shape (1,)."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 
-from paralift.kernels.arrays import Array
+from paralift.kernels.arrays import Array, Work
 
 Shape = tuple[int, ...]
 Theta = Mapping[str, Array]
@@ -57,6 +58,18 @@ class Map:
 
     def gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> None:
         """Write what `r` pulls on each parameter (the offset excepted), summed over samples, into `out`."""
+
+    def bound_apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> Work:
+        """Return `apply` as work on these arrays, which sweeps repeat for every batch."""
+        return partial(self.apply, theta, xs, out)
+
+    def bound_adjoint(self, theta: Theta, xs: Sequence[Array], r: Array, parent: int, out: Array) -> Work:
+        """Return `adjoint` as work on these arrays."""
+        return partial(self.adjoint, theta, xs, r, parent, out)
+
+    def bound_gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> Work:
+        """Return `gradient` as work on these arrays."""
+        return partial(self.gradient, xs, r, out)
 
     def norm(self, theta: Theta, parent: int) -> float | None:
         """Return the spectral norm of the linear part in `parent` where it is known in closed form, else None."""

@@ -116,12 +116,21 @@ def interact(network, a, b):
     return any({a, b} <= {block.index, *block.parents} for block in network.blocks)
 
 
+def parts(cuts, n):
+    return [sum(c < v for c in cuts) for v in range(n)]
+
+
+def any_cuts(data, network):
+    n = len(network.blocks)
+    return tuple(sorted(data.draw(st.sets(st.integers(1, max(n - 1, 1)), max_size=4))))
+
+
 @given(problems())
 @few
 def test_colouring_is_proper(problem):
     network = problem.network
     colour = colours(network)
-    assert len(colour) == len(network.shapes) and set(colour) == set(range(max(colour) + 1))
+    assert set(colour) == set(range(len(network.shapes))) and set(colour.values()) == set(range(max(colour.values()) + 1))
     for a, b in combinations(range(len(network.shapes)), 2):
         assert colour[a] != colour[b] or not interact(network, a, b)
 
@@ -129,34 +138,78 @@ def test_colouring_is_proper(problem):
 @pytest.mark.parametrize("depth", [1, 2, 5, 8])
 def test_a_chain_needs_two_colours(depth):
     network = pl.Sequential(*[pl.Linear(3, 3) for _ in range(depth)])
-    assert colours(network) == [(depth - v) % 2 for v in range(depth + 1)]
+    assert colours(network) == {v: (depth - v) % 2 for v in range(depth + 1)}
 
 
 @given(problems(), st.data())
 @few
 def test_phases_visit_every_variable_once(problem, data):
     network = problem.network
-    n = len(network.blocks)
-    cuts = tuple(sorted(data.draw(st.sets(st.integers(1, max(n - 1, 1)), max_size=3))))
-    variables = data.draw(st.lists(st.integers(0, n), unique=True))
+    cuts = any_cuts(data, network)
+    variables = data.draw(st.lists(st.integers(0, len(network.blocks)), unique=True))
     for order in ORDERS:
         found = phases(network, order, cuts, variables)
-        assert sorted(v for phase in found for v in phase) == sorted(variables)
-        assert all(phase == sorted(phase, reverse=True) for phase in found)
-        part = [sum(c < v for c in cuts) for v in range(n + 1)]
+        assert sorted(v for phase in found for v in phase.variables) == sorted(variables)
+        assert all(phase.variables for phase in found)
         for phase in found:
-            for a, b in combinations(phase, 2):
-                if order == "two_colour":
-                    assert not interact(network, a, b)
-                elif order == "gauss_seidel":  # within a part anything goes, between parts nothing does
-                    assert part[a] == part[b] or not interact(network, a, b)
+            for half in (phase.inner, phase.edge):
+                assert list(half) == sorted(half, reverse=True)
+
+
+@given(problems(), st.data())
+@few
+def test_variables_of_a_phase_do_not_wait_for_each_other(problem, data):
+    """What parts move in one phase they may move at once: only variables and blocks of one part meet."""
+    network = problem.network
+    cuts = any_cuts(data, network)
+    part = parts(cuts, len(network.shapes))
+    free = range(1, len(network.blocks))
+    for phase in phases(network, "two_colour", cuts, free):
+        assert not any(interact(network, a, b) for a, b in combinations(phase.variables, 2))
+    for phase in phases(network, "gauss_seidel", cuts, free):
+        for block in network.blocks:
+            met = {block.index, *block.parents} & set(phase.variables)
+            assert len(met) < 2 or len({part[v] for v in met | {block.index}}) == 1
+
+
+@given(problems(), st.data())
+@few
+def test_inner_variables_meet_their_own_part_only(problem, data):
+    network = problem.network
+    cuts = any_cuts(data, network)
+    part = parts(cuts, len(network.shapes))
+    free = set(range(1, len(network.blocks)))
+    for order in ORDERS:
+        for phase in phases(network, order, cuts, sorted(free)):
+            for v in free & set(phase.variables):
+                blocks = [b for b in network.blocks if v in (b.index, *b.parents)]
+                met = {u for b in blocks for u in (b.index, *(set(b.parents) & free))}
+                assert (v in phase.inner) == all(part[u] == part[v] for u in met)
+
+
+def as_lists(found):
+    return [(list(phase.inner), list(phase.edge)) for phase in found]
 
 
 def test_orders_of_a_chain():
     network = pl.Sequential(*[pl.Linear(3, 3) for _ in range(6)])
     free = range(1, 6)
-    assert phases(network, "gauss_seidel", (), free) == [[5, 4, 3, 2, 1]]
-    assert phases(network, "jacobi", (2,), free) == [[5, 4, 3, 2, 1]]
-    assert phases(network, "two_colour", (), free) == [[4, 2], [5, 3, 1]]
-    assert phases(network, "gauss_seidel", (2, 4), free) == [[5, 2, 1], [4, 3]]
-    assert phases(network, "gauss_seidel", (), []) == []
+    assert as_lists(phases(network, "gauss_seidel", (), free)) == [([5, 4, 3, 2, 1], [])]
+    assert as_lists(phases(network, "jacobi", (2,), free)) == [([5, 4, 1], [3, 2])]
+    assert as_lists(phases(network, "two_colour", (), free)) == [([4, 2], []), ([5, 3, 1], [])]
+    assert as_lists(phases(network, "two_colour", (3,), free)) == [([2], [4]), ([5, 1], [3])]
+    assert as_lists(phases(network, "gauss_seidel", (3,), free)) == [([5, 2, 1], [4]), ([], [3])]
+    assert as_lists(phases(network, "gauss_seidel", (2, 4), free)) == [([1], [5, 3]), ([], [4, 2])]
+    assert as_lists(phases(network, "gauss_seidel", (1, 2, 3, 4, 5), free)) == [([], [5, 3, 1]), ([], [4, 2])]
+    assert phases(network, "gauss_seidel", (2, 4), []) == []
+
+
+def test_two_variables_that_a_block_of_another_part_reads_take_turns():
+    """A stage knows the pull of the stages above at the start of a phase: its second variable would miss the first's move."""
+    network = pl.Graph(
+        a=(["input"], pl.Linear(3, 3), pl.Tanh()),
+        b=(["a"], pl.Linear(3, 3), pl.Tanh()),
+        c=(["a", "b"], pl.Add()),
+        d=(["c"], pl.Linear(3, 2)),
+    )
+    assert as_lists(phases(network, "gauss_seidel", (2,), [1, 2, 3])) == [([], [3]), ([], [2]), ([], [1])]

@@ -13,7 +13,7 @@ from paralift.lifted.exchange import Walls
 from paralift.lifted.gradient import value_and_grad
 from paralift.lifted.inference.lifted import LiftedState, Roles
 from paralift.lifted.inference.norms import Norms
-from paralift.lifted.inference.proxgrad import iterate, start_forward
+from paralift.lifted.inference.proxgrad import iterate, move_together, pull_together, start_forward
 from paralift.lifted.stage import Stage
 from paralift.methods import Hard, Method, Nudge, ProximalGradient, backprop, nudged
 
@@ -90,6 +90,26 @@ def test_every_iteration_lowers_the_energy(p, order, geometry):
     energy = np.array(found.energy)
     assert len(energy) == 9 and (np.diff(energy) <= 1e-9 * (1 + np.abs(energy[:-1]))).all()
     assert (energy >= -1e-9).all()
+
+
+@given(
+    problems(kinds=WITHOUT_NORMS),
+    st.sampled_from(["gauss_seidel", "two_colour"]),
+    st.sampled_from(["euclidean", "dual"]),
+    st.data(),
+)
+@few
+def test_every_iteration_with_cuts_lowers_the_energy(p, order, geometry, data):
+    """In the order of several stages, from random variables, on one rank."""
+    cuts = tuple(sorted(data.draw(st.sets(st.integers(1, len(p.network.blocks) - 1), min_size=1, max_size=4))))
+    window, constants = lifted(p, Roles(p.loss, geometry=geometry), seed=1)
+    settings_ = ProximalGradient(1, order, geometry, cuts=cuts)
+    energy = [float(window.energy())]
+    for _ in range(6):
+        iterate(window, Walls(), settings_, constants)
+        energy.append(float(window.energy()))
+    assert (np.diff(energy) <= 1e-9 * (1 + np.abs(energy[:-1]))).all()
+    assert energy[-1] < energy[0]
 
 
 @pytest.mark.parametrize("order", ["gauss_seidel", "two_colour"])
@@ -293,14 +313,14 @@ def test_damped_jacobi_lowers_the_energy(p, geometry):
 
 def test_jacobi_moves_all_from_one_state():
     """The order in which its variables are listed cannot matter: a reversed copy of one phase gives the same."""
-    from paralift.lifted.inference.proxgrad import move_together
-
     p = problem(skips(pl.Tanh()), n=4)
     found = []
     for direction in (1, -1):
         window, constants = lifted(p, seed=5)
         for _ in range(3):
-            move_together(window, list(hidden(p))[::direction], constants, 0.5)
+            variables = list(hidden(p))[::direction]
+            pull_together(window, variables)
+            move_together(window, variables, constants, 0.5)
         found.append({v: window.x[v].copy() for v in hidden(p)})
     for v in hidden(p):
         np.testing.assert_allclose(found[0][v], found[1][v], atol=1e-13)
