@@ -14,20 +14,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rich.box import ROUNDED
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from paralift.arguments import parse
 from paralift.config import Config, read_data, read_loss, read_network
 from paralift.launch import LaunchError, mpi_environment, mpirun_command, run
 from paralift.parallel.grid import AgreedError, Grid
 from paralift.parallel.world import find_world
+from paralift.training.plan_table import number, print_table, span
 
 T = TypeVar("T")
 
@@ -104,7 +101,7 @@ def _config(args: argparse.Namespace) -> Config:
         config = Config.from_file(stored)
     else:
         config = Config.default()
-    return config.changed(epochs=args.epochs, seed=args.seed)
+    return config.changed(epochs=args.epochs, seed=args.seed).shared(threads=args.threads)
 
 
 def _fit(network: Any, data: Any, **options: Any) -> Any:
@@ -141,16 +138,16 @@ def _print_summary(console: Console, title: str, summary: Mapping[str, Any]) -> 
         if key in summary
     ]
     bounds, micro_batches = summary["plan"]["bounds"], summary["plan"]["micro_batches"]
-    blocks = " | ".join(_range(a + 1, b) for a, b in zip(bounds, bounds[1:], strict=False))
-    plan = f"{_count(summary['shards'], 'shard')} x {_count(summary['stages'], 'stage')}, blocks {blocks}"
+    blocks = " | ".join(span(a + 1, b) for a, b in zip(bounds, bounds[1:], strict=False))
+    plan = f"{number(summary['shards'], 'shard')} x {number(summary['stages'], 'stage')}, blocks {blocks}"
     rows += [
         ("seconds", f"{summary['seconds']:.2f}"),
         ("samples a second", f"{summary['samples_per_second']:,.0f}"),
         ("ranks", str(summary["ranks"])),
-        ("plan", f"{plan}, {_count(micro_batches, 'micro-batch', 'micro-batches')}"),
+        ("plan", f"{plan}, {number(micro_batches, 'micro-batch', 'micro-batches')}"),
         ("memory a rank", f"{max(summary['peak_memory_bytes']) / 2**20:.0f} MiB at most"),
     ]
-    _print_table(console, title, ("", ""), rows)
+    print_table(console, title, ("", ""), rows)
 
 
 def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -172,7 +169,7 @@ def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
         shown = [
             (k.replace("_", " "), f"{v:.4f}" if isinstance(v, float) else str(v)) for k, v in record.items()
         ]
-        _print_table(Console(), args.run, ("", ""), shown)
+        print_table(Console(), args.run, ("", ""), shown)
     return 0
 
 
@@ -198,57 +195,54 @@ def plot(args: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def plan(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Print who would own what, and what a step should cost; nothing is trained."""
-    from paralift.parallel import plan as plans
+    """Print who would own what, what a step should cost, and why; nothing is trained."""
+    from paralift import advice
+    from paralift.parallel.budget import read_bytes
+    from paralift.parallel.cost import MESSAGE, Line
 
     if _rank() > 0:
         return 0
     if args.ranks < 1:
         raise ValueError(f"--ranks is {args.ranks}, expected at least 1")
+    for name in ("latency", "bandwidth"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"--{name} is {value}, expected a positive number")
     config = Config.default() if args.config is None else Config.from_file(args.config)
-    batch, itemsize = config.training.batch_size, 8 if config.training.dtype == "float64" else 4
-    if batch is None:
-        batch = config.data.build().train.n_samples
-    fixed = {f.name: getattr(config.parallel, f.name) for f in fields(config.parallel)}
-    chosen = plans.choose(config.network, args.ranks, batch, **fixed, itemsize=itemsize)
-    states = len(config.optimizer.state_names)
-    predicted = plans.predict(config.network, chosen, batch, itemsize, states)
-    grid = f"{_count(chosen.shards, 'shard')} x {_count(chosen.stages, 'stage')}"
-    parts = _count(chosen.micro_batches, "micro-batch", "micro-batches")
-    cost = f"{1e3 * predicted.seconds:.3f} ms a step, predicted"
-    title = f"{_count(args.ranks, 'rank')} = {grid}, batch {batch}, {parts}: {cost}"
-    columns = ("rank", "shard", "stage", "blocks", "samples", "ms", "MiB")
-    _print_table(Console(), title, columns, _plan_rows(config, chosen, predicted, batch))
-    print("samples: of a batch; ms: computing, a step; MiB: parameters, optimiser states, lifted variables")
+    link = None
+    memory = None if args.memory is None else read_bytes(args.memory)
+    if args.latency is not None or args.bandwidth is not None:
+        link = Line(args.latency or MESSAGE.start, 1 / args.bandwidth if args.bandwidth else MESSAGE.each)
+    counted = args.counted or config.parallel.plan == "counted"
+    advice.print_advice(Console(), config, args.ranks, memory, counted, link, args.measured_step)
     return 0
-
-
-def _plan_rows(config: Config, chosen: Any, predicted: Any, batch: int) -> list[tuple[str, ...]]:
-    from paralift.data import even_range
-
-    rows: list[tuple[str, ...]] = []
-    for rank in range(chosen.shards * chosen.stages):
-        shard, stage = divmod(rank, chosen.stages)
-        first, last = chosen.bounds[stage] + 1, chosen.bounds[stage + 1]
-        names = " to ".join(config.network.blocks[i - 1].name for i in sorted({first, last}))
-        start, stop = even_range(batch, chosen.shards, shard)
-        milliseconds, mebibytes = 1e3 * predicted.stage_seconds[stage], predicted.memory[stage] / 2**20
-        numbers = (str(stop - start), f"{milliseconds:.3f}", f"{mebibytes:.2f}")
-        rows.append((str(rank), str(shard), str(stage), f"{_range(first, last)}: {names}", *numbers))
-    return rows
 
 
 def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Start ``train`` on several ranks of this machine, unless it is plain beforehand that it must fail."""
-    _run_folder(args, _config(args).name)
-    command = [*mpirun_command(args.n), "-m", "paralift", "train", *_train_arguments(args)]
-    return run(command, mpi_environment(os.environ))
+    config = _config(args)
+    _run_folder(args, config.name)
+    if args.n is None:
+        args.n, args.threads = _team(args, config)
+    start = [sys.executable] if args.alone else mpirun_command(args.n)
+    return run([*start, "-m", "paralift", "train", *_train_arguments(args)], mpi_environment(os.environ))
+
+
+def _team(args: argparse.Namespace, config: Config) -> tuple[int, int]:
+    """Return the ranks and BLAS threads that should be fastest on this machine; one rank needs no launcher."""
+    from paralift import advice
+
+    found = advice.teams(config, advice.cores())
+    if not args.quiet:
+        advice.print_teams(Console(), found)
+    args.alone = found[0].ranks == 1
+    return found[0].ranks, found[0].threads
 
 
 def _train_arguments(args: argparse.Namespace) -> list[str]:
     """Return the arguments of ``train`` that were given to ``run``."""
     given = [] if args.config is None else [args.config]
-    for name in ("out", "resume", "epochs", "seed"):
+    for name in ("out", "resume", "epochs", "seed", "threads"):
         value = getattr(args, name)
         given += [] if value is None else [f"--{name}={value}"]
     return given + [f"--{name}" for name in ("quiet", "debug") if getattr(args, name)]
@@ -308,21 +302,3 @@ def _silent(yes: bool) -> Any:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         yield
-
-
-def _print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    console.print(escape(title), highlight=False, soft_wrap=True)
-    table = Table(show_header=any(columns), box=ROUNDED)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 or not any(columns) else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    console.print(table)
-
-
-def _range(first: int, last: int) -> str:
-    return str(first) if first == last else f"{first}-{last}"
-
-
-def _count(n: int, one: str, many: str | None = None) -> str:
-    return f"{n} {one if n == 1 else many or one + 's'}"

@@ -29,6 +29,8 @@ from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
+from paralift.parallel.budget import read_bytes
+from paralift.parallel.versions import read_kappa
 from paralift.vocabulary import DATA, LOSS, METHOD, NETWORK, OPTIMIZER, Vocabulary
 
 
@@ -47,6 +49,7 @@ class Training:
     shuffle: bool = True
     checkpoint_every: int = 1
     device: str = "cpu"
+    states_memory: int | str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,11 @@ class Parallel:
 
     stages: int | None = None
     micro_batches: int | None = None
+    schedule: str | None = None
+    kappa: float | None = None
+    plan: str | None = None
+    memory: str | int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,13 @@ class Config:
             _checked("the command line", f"training.{key}", value)
         changed = replace(self, training=replace(self.training, **new))
         return replace(changed, text=changed.to_text())
+
+    def shared(self, **parallel: Any) -> Config:
+        """Return the configuration with other values in ``[parallel]``; None changes nothing. Its text stays as it is."""
+        new = {k: v for k, v in parallel.items() if v is not None}
+        for key, value in new.items():
+            _checked("the command line", f"parallel.{key}", value)
+        return replace(self, parallel=replace(self.parallel, **new))
 
     def build(self) -> tuple[Network, data_sets.Dataset, dict[str, Any]]:
         """Open the data set and return (network, data set, keyword arguments of `fit`).
@@ -242,6 +257,8 @@ def _checked(where: str, key: str, value: Any) -> Any:
     expected = VALUES[key]
     if isinstance(expected, int):
         good, text = type(value) is int and value >= expected, f"a whole number of at least {expected}"
+    elif expected in READABLE:
+        good, text = _readable(expected, value), READABLE[expected]
     elif expected is bool:
         good, text = isinstance(value, bool), "true or false"
     else:
@@ -253,6 +270,14 @@ def _checked(where: str, key: str, value: Any) -> Any:
     if not good:
         raise ConfigError(f"{where}, key {key!r}: {value!r} was given, expected {text}")
     return value
+
+
+def _readable(read: Callable[[Any], Any], value: Any) -> bool:
+    try:
+        read(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _quoted(value: Any) -> str:
@@ -282,6 +307,10 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "optimizer": _object(OPTIMIZER, optim.Rule),
     "loss": read_loss,
 }
+READABLE: Mapping[Any, str] = {
+    read_bytes: 'a whole number of bytes, or text with a unit: "4GiB"',
+    read_kappa: "a finite number of at least 0",
+}
 TABLES: Mapping[str, type] = {"training": Training, "parallel": Parallel}
 VALUES: Mapping[str, Any] = {
     "training.epochs": 1,
@@ -291,10 +320,16 @@ VALUES: Mapping[str, Any] = {
     "training.shuffle": bool,
     "training.checkpoint_every": 1,
     "training.device": ("cpu", "gpu"),
+    "training.states_memory": read_bytes,
     "parallel.stages": 1,
     "parallel.micro_batches": 1,
+    "parallel.schedule": ("unflushed", "flush"),
+    "parallel.kappa": read_kappa,
+    "parallel.plan": ("measured", "counted"),
+    "parallel.memory": read_bytes,
+    "parallel.threads": 1,
 }
-"""For each key of a table: the least whole number, bool, or the words that it may be."""
+"""For each key of a table: the least whole number, bool, the words that it may be, or what reads it."""
 
 DEFAULT = """\
 data = "digits"

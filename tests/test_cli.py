@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import paralift as pl
-from paralift import cli
+from paralift import advice, cli
 from paralift.arguments import parse
 from paralift.cli import main
+from paralift.parallel.cost import count
 from paralift.parallel.grid import AgreedError
 
 COMMANDS = ("train", "run", "evaluate", "plot", "plan", "bench", "doctor")
@@ -112,7 +116,7 @@ def test_evaluate_a_run_from_python(config, capsys):
 
 
 def test_plan_shows_every_rank_and_trains_nothing(config, capsys):
-    assert main(["plan", config, "--ranks", "3"]) == 0
+    assert main(["plan", config, "--ranks", "3", "--counted"]) == 0
     table = capsys.readouterr().out
     assert "3 ranks = 3 shards x 1 stage, batch 128" in table
     assert [line.split("│")[5].strip() for line in table.splitlines() if "linear" in line] == [
@@ -120,12 +124,62 @@ def test_plan_shows_every_rank_and_trains_nothing(config, capsys):
         "43",
         "43",
     ]
+    assert "One rank would take" in table and "Costs of blocks: counted; links: 5 us and 5 GB/s" in table
     assert {path.name for path in Path().iterdir()} == {config}
+
+
+def test_plan_by_measured_blocks_and_given_links(config, capsys):
+    options = ["--latency", "2e-6", "--bandwidth", "25e9", "--memory", "1GiB", "--measured-step"]
+    assert main(["plan", config, "--ranks", "2", *options]) == 0
+    table = capsys.readouterr().out
+    assert "measured on this machine, with one BLAS thread; links: 2 us and 25 GB/s" in table
+    assert re.search(r"One rank: predicted [0-9.]+ ms, measured [0-9.]+ ms a step", table)
+
+
+def test_plan_that_does_not_fit_into_the_memory(config, capsys):
+    error = fails(capsys, "plan", config, "--ranks", "2", "--memory", "1KiB")
+    assert "no plan of 2 ranks fits into 1 KiB a rank: the least is" in error
+    assert "expected a whole number of bytes" in fails(capsys, "plan", config, "--ranks", "2", "--memory", "much")
+
+
+def test_run_without_n_takes_the_fastest_team(config, monkeypatch, capsys):
+    commands = []
+    monkeypatch.setattr(cli, "run", lambda command, environment: commands.append(command) or 0)
+    monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", "-n", str(n)])
+    monkeypatch.setattr(advice, "cores", lambda: 2)
+    monkeypatch.setattr(advice.Job, "costs", lambda self, threads: replace(count(self.config.network), step=1e-3 * threads))
+    assert main(["run", config, "--out", "r"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{team} " in printed for team in ("1 rank x 1 thread", "2 ranks x 1 thread", "1 rank x 2 threads"))
+    (command,) = commands
+    n = 2 if "2 ranks x 1 thread should be fastest" in printed else 1
+    assert command[0] == sys.executable if n == 1 else command[1:3] == ["-n", "2"]
+    assert command[-2:] == ["--out=r", "--threads=1"]
+    monkeypatch.setattr(advice.Job, "costs", lambda self, threads: replace(count(self.config.network), step=1.0 / threads))
+    assert main(["run", config, "--out", "r", "--quiet"]) == 0
+    assert commands[1][:4] == [sys.executable, "-m", "paralift", "train"] and "--threads=2" in commands[1]
+    assert capsys.readouterr().out == ""
+
+
+def test_run_without_n_and_stages_that_do_not_fit(config, capsys, monkeypatch):
+    monkeypatch.setattr(advice, "cores", lambda: 1)
+    Path(config).write_text(CONFIG + "[parallel]\nstages = 2\n")
+    assert "stages = 2 needs 2 ranks, there are 1 cores: give -n N" in fails(capsys, "run", config)
+
+
+@pytest.mark.parametrize(("n", "expected"), [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (12, [1, 2, 4, 8, 12])])
+def test_numbers_of_ranks_and_threads(n, expected):
+    assert advice.counts(n) == expected
+
+
+def test_threads_of_a_run(config):
+    assert main(["train", config, "--threads", "1", "--out", "run", "--quiet"]) == 0
+    assert Path("run/summary.json").is_file()
 
 
 def test_plan_by_stages_and_of_a_full_batch(config, capsys):
     Path(config).write_text(CONFIG + 'batch_size = "full"\n[parallel]\nstages = 2\nmicro_batches = 4\n')
-    assert main(["plan", config, "--ranks", "2"]) == 0
+    assert main(["plan", config, "--ranks", "2", "--counted"]) == 0
     table = capsys.readouterr().out
     assert "1 shard x 2 stages, batch 1437, 4 micro-batches" in table
     assert "1: linear1 " in table and "2: linear2 " in table
@@ -168,6 +222,13 @@ def test_bench_hands_over(monkeypatch):
     assert calls == [["--size", "5", "--help"]]
 
 
+@pytest.mark.parametrize("what", ["kernels", "peers", "exchange", "scaling", "learning"])
+def test_every_benchmark_reads_its_own_arguments(what):
+    args, rest = parse(["bench", what, "--quick", "--out", "here"])
+    assert (args.command, args.what, rest) == ("bench", what, ["--quick", "--out", "here"])
+    assert callable(importlib.import_module(f"paralift.bench.{what}").main)
+
+
 ERRORS = {
     "no file": (["train", "none.toml"], "configuration none.toml: No such file or directory"),
     "resume without a folder": (["train", "--resume", "auto"], "name it with --out RUN"),
@@ -178,6 +239,8 @@ ERRORS = {
     "no run": (["evaluate", "none"], "none: no checkpoint found"),
     "nothing to plot": (["plot", "none"], "none/metrics.jsonl does not exist"),
     "no ranks to plan": (["plan", "--ranks", "0"], "--ranks is 0, expected at least 1"),
+    "latency": (["plan", "--ranks", "2", "--latency", "0"], "--latency is 0.0, expected a positive number"),
+    "threads": (["train", "--threads", "0"], "'parallel.threads': 0 was given, expected a whole number of at least 1"),
     "no ranks to run": (["run", "-n", "0"], "0 ranks were asked for, expected at least 1"),
     "run without a file": (["run", "-n", "2", "none.toml"], "configuration none.toml: No such file"),
     "wrong checkpoint": (["train", "--out", "r", "--resume", "none.h5"], "none.h5: no such checkpoint"),
@@ -216,7 +279,7 @@ def test_debug_shows_the_traceback(config):
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["nothing"], ["train", "--bogus"], ["run"], ["plan"], ["bench", "nothing"]]
+    "argv", [[], ["nothing"], ["train", "--bogus"], ["run", "-n"], ["plan"], ["bench", "nothing"]]
 )
 def test_arguments_that_are_not_known(argv, capsys):
     assert main(argv) == 2

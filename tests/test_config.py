@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def networks(draw: st.DrawFn) -> pl.Sequential:
 def test_text_makes_the_same_run_again(network, method, optimizer, epochs, batch_size):
     first = Config(
         Call("digits", pl.data.digits, (), {"seed": 1}), network, method, optimizer,
-        training=Training(epochs=epochs, batch_size=batch_size), parallel=Parallel(stages=2),
+        training=Training(epochs=epochs, batch_size=batch_size),
+        parallel=Parallel(stages=2, schedule="flush", kappa=0.5, plan="counted", memory="16GiB", threads=1),
     )  # fmt: skip
     second = Config.from_text(first.to_text())
     assert repr(second.network) == repr(first.network)
@@ -295,6 +297,18 @@ ERRORS = {
         MINIMAL + "[parallel]\nstages = true\n",
         r"'parallel.stages': True was given, expected a whole number",
     ),
+    "schedule": (
+        MINIMAL + '[parallel]\nschedule = "gpipe"\n',
+        r"'parallel.schedule': 'gpipe' was given, expected \"unflushed\" or \"flush\"",
+    ),
+    "plan": (
+        MINIMAL + '[parallel]\nplan = "guessed"\n',
+        r"'parallel.plan': 'guessed' was given, expected \"measured\" or \"counted\"",
+    ),
+    "memory": (
+        MINIMAL + '[parallel]\nmemory = "much"\n',
+        r"'parallel.memory': 'much' was given, expected a whole number of bytes",
+    ),
     "batch size": (
         MINIMAL + '[training]\nbatch_size = "all"\n',
         r"'all' was given, expected a whole .* 1, or \"full\"",
@@ -307,7 +321,18 @@ ERRORS = {
         MINIMAL + "[training]\nshuffle = 1\n",
         r"'training.shuffle': 1 was given, expected true or false",
     ),
+    "a size": (
+        MINIMAL + '[training]\nstates_memory = "4 apples"\n',
+        r"'training.states_memory': '4 apples' was given, expected a whole number of bytes, or text .* \"4GiB\"",
+    ),
 }
+
+
+@pytest.mark.parametrize("size", ["4GiB", 0, 4096])
+def test_sizes_are_handed_to_fit(size):
+    config = Config.from_text(MINIMAL + f"[training]\nstates_memory = {json.dumps(size)}\n")
+    assert config.training.states_memory == size
+    assert Config.from_text(config.to_text()).training.states_memory == size
 
 
 @pytest.mark.parametrize(("text", "message"), ERRORS.values(), ids=ERRORS)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import to_host
+from paralift.kernels.arrays import Array, to_host
 from paralift.lifted.layout import Layout
 from paralift.lifted.network import Network
 from paralift.lifted.stage import Stage
 from paralift.parallel.grid import Grid
+from paralift.parallel.kept import Kept, host_rows
 from paralift.parallel.plan import Plan
 
 PIECE = 1 << 27
 """Numbers in one message at most: message sizes stay below what every MPI takes."""
+ROWS = 1 << 24
+"""Numbers of kept variables that a rank takes out of their place at once, where a single row is not larger."""
 
 
 def share(grid: Grid, value: Any) -> Any:
@@ -68,37 +72,50 @@ def collect_flats(
             send_pieces(grid, to_host(flat), 0, tag)
 
 
+def row_pieces(start: int, stop: int, shape: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield ranges of rows of `shape` that make up the range start to stop, `ROWS` numbers each at most."""
+    step = max(1, ROWS // max(1, prod(shape)))
+    for low in range(start, stop, step):
+        yield low, min(low + step, stop)
+
+
 def collect_rows(
     grid: Grid,
     plan: Plan,
-    own: Mapping[int, Any],
+    own: Kept,
     ranges: Sequence[tuple[int, int]],
     shapes: Mapping[int, tuple[int, ...]],
+    like: Array,
     take: Callable[[int, tuple[int, int], np.ndarray], None],
 ) -> None:
-    """Hand arrays with a row for each local sample to rank 0, where ``take(variable, range, rows)`` gets them; collective.
+    """Hand kept variables, piece by piece, to rank 0, where ``take(variable, range, rows)`` gets them; collective.
 
     Parameters
     ----------
-    own : mapping of variable to array
+    own : Kept
         This rank's.
     ranges : sequence of (start, stop)
         The samples of each shard.
     shapes : mapping of variable to shape
         Of a sample, for all variables that some stage keeps.
+    like : array
+        Of the run's library and dtype.
     """
+    first = ranges[grid.shard][0]
+    for v in sorted(own.shapes):
+        for start, stop in row_pieces(*ranges[grid.shard], shapes[v]):
+            rows = host_rows(own, v, start - first, stop - first, like)
+            if grid.rank == 0:
+                take(v, (start, stop), rows)
+            else:
+                send_pieces(grid, rows, 0, v)
     if grid.rank != 0:
-        for v in sorted(own):
-            send_pieces(grid, to_host(own[v]), 0, v)
         return
-    for v in sorted(own):
-        take(v, ranges[0], to_host(own[v]))
-    dtype = next(iter(own.values())).dtype
+    dtype = str(like.dtype).rsplit(".", 1)[-1]
     for rank in range(1, grid.size):
         shard, s = divmod(rank, plan.stages)
-        start, stop = ranges[shard]
         for v in range(plan.bounds[s] + 1, plan.bounds[s + 1] + 1):
-            if v in shapes:
+            for start, stop in row_pieces(*ranges[shard], shapes[v]) if v in shapes else ():
                 buffer = np.empty((stop - start, *shapes[v]), dtype)
                 receive_pieces(grid, buffer, rank, v)
                 take(v, (start, stop), buffer)

@@ -66,6 +66,10 @@ class Grid:
         """Return the sum of a float64 array over all ranks."""
         return _sum(self.world, values)
 
+    def start_sum(self, values: np.ndarray) -> PendingSum:
+        """Start to sum a float64 array over all ranks; collective, but nobody waits before the result is asked for."""
+        return PendingSum(self.world, values)
+
     def sum_stages(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over the stages of this shard."""
         return _sum(self.pipe, values)
@@ -101,6 +105,21 @@ class Grid:
 
 class AgreedError(RuntimeError):
     """An error that all ranks raise together, so that none waits for another."""
+
+
+class PendingSum:
+    """A sum over ranks on its way."""
+
+    def __init__(self, comm: Any, values: np.ndarray) -> None:
+        self._values, self._total = values, np.empty_like(values)
+        self._request = None if comm is None else comm.Iallreduce(values, self._total)
+
+    def wait(self) -> np.ndarray:
+        """Return the sum, once it is there."""
+        if self._request is None:
+            return self._values
+        self._request.Wait()
+        return self._total
 
 
 def _sum(comm: Any, values: np.ndarray) -> np.ndarray:

@@ -1,35 +1,39 @@
-"""Plans: who owns which blocks and which samples, and what that should cost.
+"""Plans: who owns which blocks and which samples; the choice among all of them by their predicted step.
 
-The cost of a step on the slowest rank is a model in four constants, so that the same network and ranks always give the same
-plan, on any machine:
-
-    seconds = max_stage(flops) (1 + thin M / rows) (M + stages - 1) / M / (shards rate) + messages + sum over shards
-
-with M micro-batches through `stages` stages (the flushed wave), thin = `FULL_SPEED_ROWS`, and latency + bytes / bandwidth for
-every message.
+Candidates are all grids of the ranks with few and with more micro-batches, each with the exact split of its costs. The same
+costs give the same plan on every rank; counted costs give the same plan on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from paralift.lifted.network import Network
+from paralift.parallel.cost import Costs, count
+from paralift.parallel.memory import additive_bytes
+from paralift.parallel.predict import (
+    MIN_CAPACITY,
+    Prediction,
+    block_seconds,
+    least_seconds,
+    message_seconds,
+    predict,
+    rank_bytes,
+)
+from paralift.parallel.split import split
 
-FLOP_RATE = 5e10
-"""Operations a second of one rank; a round figure for one core."""
-BANDWIDTH = 5e9
-"""Bytes a second between two ranks."""
-LATENCY = 5e-6
-"""Seconds a message."""
-SAMPLE_COST = 2e3
-"""Operations that one number of an activation counts for: bytes moved, not products."""
-FULL_SPEED_ROWS = 24
-"""Rows r of a micro-batch cost as much as r + FULL_SPEED_ROWS rows of a large one: thin products are slow, calls cost."""
+__all__ = ["SCHEDULES", "Option", "Plan", "Prediction", "Question", "block_costs", "choose", "consider", "predict", "split"]
+
 MIN_ROWS = 16
-"""Rows of a micro-batch at least."""
+"""Rows of a micro-batch at least, unless the schedule needs more micro-batches."""
+GAIN = 0.05
+"""By how much measured costs must make another plan faster than the counted one, so that it is given up."""
+NUMBER_OPERATIONS = 20.0
+"""What `block_costs` counts for a number of an activation."""
+SCHEDULES = ("unflushed", "flush")
 
 
 @dataclass(frozen=True)
@@ -42,28 +46,53 @@ class Plan:
         Their product is the number of ranks.
     bounds : tuple of int
         Stage s owns the blocks ``bounds[s]`` to ``bounds[s + 1]`` (from 0, exclusive); length stages + 1.
-    micro_batches : int
-        Parts of a shard's share of a batch; more fill the pipeline better, fewer make larger products.
+    micro_batches : int, optional
+        Parts of a shard's share of a batch; more fill the pipeline better, fewer make larger products. By default as few as
+        the schedule needs.
+    schedule : {"unflushed", "flush"}, optional
+        Of sweeps, see `paralift.parallel.schedule`; by default "unflushed" with several stages. Without a flush every
+        gradient is late by one step, which needs stages - 1 micro-batches.
     """
 
     shards: int
     stages: int
     bounds: tuple[int, ...]
-    micro_batches: int = 1
+    micro_batches: int = 0
+    schedule: str = ""
 
     def __post_init__(self) -> None:
+        if not self.schedule:
+            object.__setattr__(self, "schedule", "unflushed" if self.stages > 1 else "flush")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {self.schedule!r}, expected one of {SCHEDULES}")
+        least = max(1, self.stages - 1) if self.schedule == "unflushed" else 1
+        if not self.micro_batches:
+            object.__setattr__(self, "micro_batches", least)
         increasing = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
         if self.shards < 1 or self.stages < 1 or len(self.bounds) != self.stages + 1 or not increasing:
             raise ValueError(
                 f"{self!r}: expected at least one shard and stage, and stages + 1 = {self.stages + 1} increasing bounds"
             )
-        if self.micro_batches < 1:
-            raise ValueError(f"{self!r}: expected at least one micro-batch")
+        if self.micro_batches < least:
+            raise ValueError(
+                f"{self!r}: expected at least {least} micro-batches for {self.stages} stages; give more, or "
+                'schedule="flush"'
+            )
 
     @property
     def cuts(self) -> tuple[int, ...]:
         """The cuts between stages, as variable numbers."""
         return self.bounds[1:-1]
+
+    @property
+    def lead(self) -> int:
+        """How many micro-batches a stage of an unflushed wave is ahead of the next one: 2 if there are enough, else 1.
+
+        Two let messages, and stages that are slow for once, hide behind the other micro-batch. Gradients stay one step late
+        as long as no stage is more than a batch ahead; sums over shards want a part of the batch to hide behind, too.
+        """
+        enough = (2 if self.shards == 1 else 3) * (self.stages - 1)
+        return 2 if self.schedule == "unflushed" and self.stages > 1 and self.micro_batches >= enough else 1
 
     def check(self, network: Network, ranks: int) -> None:
         """Raise ValueError unless the plan fits the network and the number of ranks."""
@@ -74,97 +103,22 @@ class Plan:
             raise ValueError(f"plan: {self.shards} shards x {self.stages} stages, expected a product of {ranks} ranks")
 
     def rows(self, n: int) -> list[tuple[int, int]]:
-        """Return the row ranges of the micro-batches of `n` local samples; never none, possibly one empty."""
-        parts = max(1, min(self.micro_batches, n))
+        """Return the row ranges of the micro-batches of `n` local samples; some are empty if there are fewer samples."""
+        parts = self.micro_batches if self.schedule == "unflushed" else max(1, min(self.micro_batches, n))
         return [(k * n // parts, (k + 1) * n // parts) for k in range(parts)]
 
 
 def block_costs(network: Network) -> np.ndarray:
-    """Return the operations of forward, pull and gradient on one sample for each block, shape (n_blocks,)."""
-    return np.array([3.0 * b.flops() + SAMPLE_COST * float(np.prod(b.shape)) / 100 for b in network.blocks])
+    """Return the operations of forward, pull and gradient on one sample for each block, shape (n_blocks,).
 
-
-def split(costs: Sequence[float] | np.ndarray, stages: int) -> tuple[int, ...]:
-    """Return the bounds of the contiguous split of `costs` with the least slowest stage, by dynamic programming.
-
-    Parameters
-    ----------
-    costs : sequence of float
-        One for each block.
-    stages : int
-        At most ``len(costs)``.
+    A number of an activation, which is moved and not multiplied, counts for `NUMBER_OPERATIONS`.
     """
-    n = len(costs)
-    total = np.concatenate([[0.0], np.cumsum(costs)])
-    best = np.full((stages + 1, n + 1), np.inf)
-    cut = np.zeros((stages + 1, n + 1), dtype=int)
-    best[0, 0] = 0.0
-    for s in range(1, stages + 1):
-        for stop in range(s, n + 1):
-            for start in range(s - 1, stop):
-                slowest = max(best[s - 1, start], total[stop] - total[start])
-                if slowest < best[s, stop]:
-                    best[s, stop], cut[s, stop] = slowest, start
-    bounds = [n]
-    for s in range(stages, 0, -1):
-        bounds.append(int(cut[s, bounds[-1]]))
-    return tuple(reversed(bounds))
+    return np.array([3.0 * b.flops() + NUMBER_OPERATIONS * float(np.prod(b.shape)) for b in network.blocks])
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a plan should cost in one step.
-
-    Attributes
-    ----------
-    seconds : float
-        Of the whole step.
-    stage_seconds : tuple of float
-        Of computation, for each stage.
-    memory : tuple of int
-        Bytes of parameters, optimiser states and lifted variables on a rank of each stage.
-    """
-
-    seconds: float
-    stage_seconds: tuple[float, ...]
-    memory: tuple[int, ...]
-
-
-def predict(network: Network, plan: Plan, batch_size: int, itemsize: int = 4, states: int = 2) -> Prediction:
-    """Return the model's seconds a step and bytes a rank for a plan; `states` arrays of optimiser state."""
-    costs, rows = block_costs(network), -(-batch_size // plan.shards)
-    stage_seconds, memory, exchange, parameters = [], [], 0.0, 0
-    for s in range(plan.stages):
-        blocks = network.blocks[plan.bounds[s] : plan.bounds[s + 1]]
-        stage_seconds.append(float(costs[plan.bounds[s] : plan.bounds[s + 1]].sum()) * rows / FLOP_RATE)
-        own = sum(int(np.prod(shape)) for b in blocks for shape in b.trained().values())
-        live = network.live(plan.bounds[s + 1]) if s + 1 < plan.stages else ()
-        width = sum(float(np.prod(network.shapes[v])) for v in live)
-        exchange = max(exchange, 2 * (len(live) * plan.micro_batches * LATENCY + width * rows * itemsize / BANDWIDTH))
-        lifted = sum(3 * int(np.prod(b.shape)) for b in blocks)
-        lifted += sum(2 * int(np.prod(network.shapes[v])) for v in network.live(plan.bounds[s]))
-        memory.append(itemsize * (own * (2 + states) + lifted * rows))
-        parameters = max(parameters, own)
-    bubble = (plan.micro_batches + plan.stages - 1) / plan.micro_batches
-    reduction = 0.0
-    if plan.shards > 1:
-        hops = 2 * (plan.shards - 1)
-        reduction = hops * LATENCY + hops / plan.shards * parameters * itemsize / BANDWIDTH
-    thin = 1.0 + FULL_SPEED_ROWS * plan.micro_batches / rows
-    seconds = max(stage_seconds) * bubble * thin + (exchange if plan.stages > 1 else 0.0) + reduction
-    return Prediction(seconds, tuple(stage_seconds), tuple(memory))
-
-
-def choose(
-    network: Network,
-    ranks: int,
-    batch_size: int,
-    *,
-    stages: int | None = None,
-    micro_batches: int | None = None,
-    itemsize: int = 4,
-) -> Plan:
-    """Return the plan with the least predicted step among all grids of `ranks` ranks.
+class Question:
+    """What a plan is wanted for.
 
     Parameters
     ----------
@@ -172,29 +126,201 @@ def choose(
     ranks : int
     batch_size : int
         Samples of a batch over all shards.
-    stages, micro_batches : int, optional
-        Fixed instead of chosen. With more ranks than blocks the rest become shards.
-    itemsize : int
-        Bytes of a number.
+    stages, micro_batches, schedule : optional
+        Fixed instead of chosen.
+    memory : float, optional
+        Bytes that a rank may take.
+    itemsize, states : int
+        Bytes of a number, arrays of optimiser state.
+    iterations : int
+        Of proximal gradient inference; 0 for sweeps.
+    """
+
+    network: Network
+    ranks: int
+    batch_size: int
+    stages: int | None = None
+    micro_batches: int | None = None
+    schedule: str | None = None
+    memory: float | None = None
+    itemsize: int = 4
+    states: int = 2
+    iterations: int = 0
+
+    def possible_stages(self) -> list[int]:
+        """Return the numbers of stages to look at; raise ValueError if the wanted one is impossible."""
+        n_blocks = len(self.network.blocks)
+        possible = [s for s in range(1, min(self.ranks, n_blocks) + 1) if self.ranks % s == 0]
+        if self.stages is None:
+            if self.micro_batches is not None and self.waves(2) == "unflushed":
+                possible = [s for s in possible if s - 1 <= self.micro_batches]
+            return possible
+        if self.stages not in possible:
+            raise ValueError(
+                f"stages is {self.stages}, expected one of {possible}: a divisor of {self.ranks} ranks, at most {n_blocks} "
+                "blocks"
+            )
+        return [self.stages]
+
+    def waves(self, stages: int) -> str:
+        """Return the schedule with so many stages."""
+        if self.schedule is not None:
+            return self.schedule
+        return "unflushed" if stages > 1 and not self.iterations else "flush"
+
+    def counts(self, stages: int) -> list[int]:
+        """Return the numbers of micro-batches to look at."""
+        if self.micro_batches is not None:
+            return [self.micro_batches]
+        if stages == 1 or self.iterations:
+            return [1]
+        most = max(1, -(-self.batch_size // (self.ranks // stages)) // MIN_ROWS)
+        if self.waves(stages) == "unflushed":
+            more = (stages, 2 * (stages - 1), 3 * (stages - 1))
+            return sorted({stages - 1, *(min(most, m) for m in more if min(most, m) >= stages - 1)})
+        return sorted({min(most, m) for m in (1, stages, 2 * stages, 4 * stages)})
+
+    def unsplit(self, stages: int, micro_batches: int) -> Plan:
+        """Return a plan whose bounds are still to be found: one block a stage."""
+        return Plan(self.ranks // stages, stages, tuple(range(stages + 1)), micro_batches, self.waves(stages))
+
+    def predict(self, plan: Plan, costs: Costs) -> Prediction:
+        """Return what a plan should cost."""
+        return predict(self.network, plan, self.batch_size, costs, self.itemsize, self.states, self.iterations)
+
+
+@dataclass(frozen=True)
+class Option:
+    """A plan that was looked at, with what it should cost."""
+
+    plan: Plan
+    predicted: Prediction
+
+
+def consider(question: Question, costs: Costs) -> list[Option]:
+    """Return the plans that were looked at and fit into the memory, fastest first; of equals, fewer stages first.
+
+    With the same number of stages, those that cannot be faster than one before are left out.
 
     Raises
     ------
     ValueError
-        If `stages` does not divide the ranks or exceeds the number of blocks.
+        If no plan fits into the memory, or what is fixed is impossible.
     """
-    n_blocks = len(network.blocks)
-    possible = [s for s in range(1, min(ranks, n_blocks) + 1) if ranks % s == 0]
-    if stages is not None:
-        if stages not in possible:
-            raise ValueError(
-                f"stages is {stages}, expected one of {possible}: a divisor of {ranks} ranks, at most {n_blocks} blocks"
-            )
-        possible = [stages]
-    costs = block_costs(network)
-    plans = []
-    for s in possible:
-        shards = ranks // s
-        most = max(1, -(-batch_size // shards) // MIN_ROWS)
-        counts = [micro_batches] if micro_batches else sorted({min(most, m) for m in (1, s, 2 * s, 4 * s) if s > 1 or m == 1})
-        plans += [Plan(shards, s, split(costs, s), m) for m in counts]
-    return min(plans, key=lambda p: (predict(network, p, batch_size, itemsize).seconds, p.stages))
+    fitting: list[Option] = []
+    limit = np.inf if question.memory is None else question.memory
+    for stages in question.possible_stages():
+        least = np.inf
+        for plan in _candidates(question, stages, costs):
+            if least_seconds(question.network, plan, question.batch_size, costs, question.itemsize) < least:
+                option = Option(plan, question.predict(plan, costs))
+                if max(option.predicted.memory) <= limit:
+                    fitting.append(option)
+                    least = min(least, option.predicted.seconds)
+    if not fitting:
+        bytes_, stages = _least_memory(question)
+        raise ValueError(
+            f"no plan of {question.ranks} ranks fits into {_size(limit)} a rank: the least is {_size(bytes_)}, with "
+            f"{stages} stage{'s' * (stages > 1)}; allow more memory, take more ranks, or a smaller batch"
+        )
+    return sorted(fitting, key=lambda o: (o.predicted.seconds, o.plan.stages, o.plan.micro_batches))
+
+
+def choose(
+    network: Network,
+    ranks: int,
+    batch_size: int,
+    costs: Costs | None = None,
+    *,
+    stages: int | None = None,
+    micro_batches: int | None = None,
+    schedule: str | None = None,
+    memory: float | None = None,
+    itemsize: int = 4,
+    states: int = 2,
+    iterations: int = 0,
+) -> Plan:
+    """Return the plan with the least predicted step among all grids of `ranks` ranks.
+
+    Parameters
+    ----------
+    costs : Costs, optional
+        Measured ones. The plan by counted costs is kept unless these make another one faster by more than `GAIN`: then
+        the same ranks usually give the same plan, and so the same bits. Without them, the plan by counted costs.
+    network, ranks, batch_size, stages, micro_batches, schedule, memory, itemsize, states, iterations
+        See `Question`. With more ranks than blocks the rest become shards.
+
+    Raises
+    ------
+    ValueError
+        If `stages` does not divide the ranks or exceeds the number of blocks, if `micro_batches` are too few for it, or if
+        no plan fits into the memory.
+    """
+    fixed = (stages, micro_batches, schedule, memory, itemsize, states, iterations)
+    return best(Question(network, ranks, batch_size, *fixed), costs).plan
+
+
+def best(question: Question, costs: Costs | None) -> Option:
+    """Return the plan of `choose` with its prediction."""
+    counted = consider(question, count(question.network, question.states))[0]
+    if costs is None:
+        return counted
+    fastest = consider(question, costs)[0]
+    kept = Option(counted.plan, question.predict(counted.plan, costs))
+    return kept if kept.predicted.seconds <= (1 + GAIN) * fastest.predicted.seconds else fastest
+
+
+def _candidates(question: Question, stages: int, costs: Costs) -> Iterator[Plan]:
+    for m in question.counts(stages):
+        plan = question.unsplit(stages, m)
+        bounds = _split(question, plan, costs)
+        if bounds is not None:
+            yield replace(plan, bounds=bounds)
+
+
+def _split(question: Question, plan: Plan, costs: Costs) -> tuple[int, ...] | None:
+    """Return the best bounds for the grid and micro-batches of `plan`, or None if none fits into the memory."""
+    rows, m, late = -(-question.batch_size // plan.shards), plan.micro_batches, plan.schedule == "unflushed"
+    forward, back, rest = block_seconds(costs, rows, m, late)
+    up, down = message_seconds(question.network, rows / m, question.itemsize, costs.busy_message)
+    ends = max(1, question.iterations) * m * (up + down)
+    ends[0] = ends[-1] = 0.0
+    work = max(1, question.iterations) * m * (forward + back) + rest
+    bounds = split(work, plan.stages, ends, ends)
+    if question.memory is None:
+        return bounds
+    blocks, inputs = _bytes(question, plan)
+    total = np.concatenate([[0.0], np.cumsum(blocks)])
+    allowed = total[None, :] - total[:, None] + inputs[:, None] <= question.memory
+    if allowed[list(bounds[:-1]), list(bounds[1:])].all():
+        return bounds
+    try:
+        return split(work, plan.stages, ends, ends, allowed)
+    except ValueError:
+        return None
+
+
+def _bytes(question: Question, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
+    rows, late = max(MIN_CAPACITY, -(-question.batch_size // plan.shards)), plan.schedule == "unflushed"
+    return additive_bytes(
+        question.network, rows, question.itemsize, question.states, late, late and plan.shards > 1
+    )
+
+
+def _least_memory(question: Question) -> tuple[float, int]:
+    """Return the least bytes that a rank needs under any plan, and the number of its stages."""
+    found = []
+    for stages in question.possible_stages():
+        plan = question.unsplit(stages, question.counts(stages)[0])
+        blocks, inputs = _bytes(question, plan)
+        plan = replace(plan, bounds=split(blocks, stages, inputs))
+        memory = rank_bytes(question.network, plan, question.batch_size, question.itemsize, question.states)
+        found.append((float(max(memory)), stages))
+    return min(found)
+
+
+def _size(bytes_: float) -> str:
+    for unit, scale in (("GiB", 2**30), ("MiB", 2**20)):
+        if bytes_ >= scale:
+            return f"{bytes_ / scale:.3g} {unit}"
+    return f"{bytes_ / 2**10:.3g} KiB"

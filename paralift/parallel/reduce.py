@@ -4,19 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
+from paralift.kernels.arrays import Array
 from paralift.lifted.stage import Stage
 from paralift.parallel.grid import Grid
+from paralift.parallel.requests import pieces, wait_all
 
 BUCKET = 1 << 16
 """Numbers that a message collects at least, so that small blocks do not pay a latency each."""
 
 
 class GradientSum:
-    """The sum of a stage's gradient over the shards, in place, last block first."""
+    """The sum of a stage's gradient over the shards, in place, last block first.
 
-    def __init__(self, grid: Grid, stage: Stage) -> None:
+    Parameters
+    ----------
+    grid : Grid
+    stage : Stage
+    gradient : flat array, optional
+        What is summed; the stage's own gradient by default.
+    """
+
+    def __init__(self, grid: Grid, stage: Stage, gradient: Array | None = None) -> None:
         self.group: Any = grid.group if grid.shards > 1 else None
         self.stage = stage
+        self.gradient = stage.gradient if gradient is None else gradient
+        self.waited = 0.0
         self._stop = stage.layout.trained
         self._requests: list[Any] = []
 
@@ -34,14 +46,13 @@ class GradientSum:
             return
         if self._stop > 0:
             self._start(0)
-        for request in self._requests:
-            request.Wait()
+        self.waited += wait_all(self._requests)
         self._requests.clear()
         self._stop = self.stage.layout.trained
 
     def _start(self, start: int) -> None:
         from mpi4py import MPI
 
-        part = self.stage.gradient[start : self._stop]
-        self._requests.append(self.group.Iallreduce(MPI.IN_PLACE, part))
+        for low, high in pieces(start, self._stop, self.gradient.dtype.itemsize):
+            self._requests.append(self.group.Iallreduce(MPI.IN_PLACE, self.gradient[low:high]))
         self._stop = start

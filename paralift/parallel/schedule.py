@@ -1,7 +1,12 @@
-"""The flushed wave: micro-batches flow forward and back, one forward and one backward in turn (1F1B), then the pipe is empty.
+"""Waves: micro-batches flow forward and back, one forward and one backward in turn on each stage (1F1B).
 
-Stage s of S first takes min(S - s - 1, M) micro-batches forward, then one back for each forward, then the rest back. All
-receives are posted at the start; every micro-batch has rows of its own, so nothing waits for a buffer.
+The flushed wave runs until the pipe is empty, batch by batch. Stage s of S first takes ahead = min(S - s - 1, M) of M
+micro-batches forward, then one back for each forward, then the rest back: of M + S - 1 turns S - 1 are idle.
+
+The unflushed wave goes on with the next batch instead, so that no turn is idle. Counting micro-batches through all batches,
+stage s takes i forward, then i - ahead back, ahead = lead (S - s - 1). Before it takes the first one of batch k forward, the
+last one of batch k - 2 has come back if M >= lead (S - 1): every pass can read parameters that lack one gradient, the newest,
+and no more (docs/method.md, section 8). With a lead of 1 a message has nothing to hide behind, with 2 it has a micro-batch.
 """
 
 from __future__ import annotations
@@ -24,6 +29,14 @@ def one_forward_one_back(stage: int, stages: int, micro_batches: int) -> Iterato
         if m + ahead < micro_batches:
             yield True, m + ahead
         yield False, m
+
+
+def one_in_one_out(ahead: int, first: int, stop: int) -> Iterator[tuple[bool, int]]:
+    """Yield (is forward, micro-batch) for the micro-batches `first` to `stop` (exclusive) of an unflushed wave."""
+    for i in range(first, stop):
+        yield True, i
+        if i >= ahead:
+            yield False, i - ahead
 
 
 class FlushedWave:

@@ -16,15 +16,21 @@ from paralift.lifted.inference.estimate import state_regularizers
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_params, float_type
-from paralift.parallel import plan as plans
+from paralift.parallel.budget import ranks_of_node, read_bytes, states_budget
+from paralift.parallel.collect import share
 from paralift.parallel.grid import Grid
+from paralift.parallel.kept import Kept, Shapes, keep
+from paralift.parallel.measure import Trial
 from paralift.parallel.plan import Plan
+from paralift.parallel.versions import read_kappa
 from paralift.parallel.watch import guard
 from paralift.parallel.world import find_world
 from paralift.training.arguments import array_like, as_dataset, check_shapes, expect_counts
-from paralift.training.opening import open_run
+from paralift.training.opening import checkpoint_path, open_run
+from paralift.training.planning import decide, question_of, stored_plan
 from paralift.training.result import Result
 from paralift.training.run import DivergedError, Run
+from paralift.training.tally import Tally
 from paralift.training.worker import Worker
 
 __all__ = ["WORLD", "DivergedError", "fit"]
@@ -54,9 +60,14 @@ def fit(
     test: Any = None,
     params: Params | None = None,
     comm: Any = WORLD,
-    plan: Plan | None = None,
+    plan: Plan | str | None = None,
     stages: int | None = None,
     micro_batches: int | None = None,
+    schedule: str | None = None,
+    kappa: float | None = None,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    states_memory: int | str | None = None,
     out: str | Path | None = None,
     resume: str | Path | None = None,
     checkpoint_every: int = 1,
@@ -92,10 +103,24 @@ def fit(
     comm : mpi4py.MPI.Comm or None
         Duplicated, never used otherwise. By default the world of the MPI launcher, if one started the process; None
         trains alone.
-    plan : Plan, optional
-        Who owns what; chosen by `plan.choose` otherwise.
+    plan : Plan, "measured" or "counted", optional
+        Who owns what. By default it is chosen by measured costs: a plan by counted ones, the same on every machine, is
+        kept unless another is faster by more than 5 %. A resumed run keeps its plan on the same number of ranks.
     stages, micro_batches : int, optional
         Fixed parts of the plan that is chosen.
+    schedule : {"unflushed", "flush"}, optional
+        Of sweeps, if the plan is chosen. "unflushed", the default where there are several stages, never empties the pipe
+        between batches: every gradient is late by one step. "flush" takes the exact synchronous step.
+    kappa : float, optional
+        Passes of an unflushed schedule read theta + kappa (theta - theta_previous); the default is the update rule's own.
+    memory : int or str, optional
+        Bytes that a rank may take, or ``"16GiB"``; plans that need more are not chosen.
+    threads : int, optional
+        BLAS threads of a rank; by default 1 where several ranks share a machine, else what BLAS takes by itself.
+    states_memory : int or str, optional
+        Bytes a rank (or ``"4GiB"``) that variables which a method keeps of all samples take in memory; larger ones are
+        kept in a file in the run folder, or in the system's folder for temporary files. By default half of a rank's
+        share of the memory. The results are the same.
     out : path, optional
         Run folder: config.toml, metrics.jsonl, summary.json, checkpoints/. Rank 0's counts.
     resume : "auto" or path, optional
@@ -117,9 +142,10 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If an argument is wrong, on every rank.
+        If an argument is wrong or no plan fits into the memory, on every rank.
     AgreedError
-        If a rank cannot read its data or a checkpoint; every rank raises it and names that rank.
+        If a rank cannot read its data or a checkpoint, or has no room for kept variables; every rank raises it and names
+        that rank.
     DivergedError
         If the loss or a parameter becomes NaN or infinite; the last checkpoint stays as it is.
     """
@@ -128,7 +154,10 @@ def fit(
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
     loss.check(network.blocks[-1].activation)
     state_regularizers(network, method)
-    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every)
+    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, threads=1 if threads is None else threads)
+    kappa = rule.kappa if kappa is None else read_kappa(kappa)
+    if states_memory is not None:
+        read_bytes(states_memory)
     if params is not None:
         check_params(network, params)
     comm = find_world() if comm is WORLD else comm
@@ -137,35 +166,55 @@ def fit(
     dataset = as_dataset(data, test)
     check_shapes(network, dataset, loss)
     batch = dataset.train.n_samples if batch_size is None else min(batch_size, dataset.train.n_samples)
-    if plan is None:
-        itemsize = float_type(dtype).itemsize
-        plan = plans.choose(network, ranks, batch, stages=stages, micro_batches=micro_batches, itemsize=itemsize)
-    plan.check(network, ranks)
+    limit = None if memory is None else read_bytes(memory)
+    fixed = {"stages": stages, "micro_batches": micro_batches, "schedule": schedule, "memory": limit}
+    question = question_of(network, ranks, batch, method, rule, float_type(dtype).itemsize, **fixed)
+    trial = Trial(network, like, batch, method, loss, rule)
+    with _threads(comm, threads), _quiet():
+        decision = decide(plan, question, trial, comm, _stored(comm, out, resume))
+    plan = decision.plan
     attributes = {
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
         "data": dataset.name, "dtype": str(float_type(dtype)), "seed": seed, "batch_size": batch, "shuffle": shuffle,
     }  # fmt: skip
-    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid, "training"), _threads(ranks), _quiet():
+    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid, "training"), _threads(comm, threads), _quiet():
         sampler = Sampler(dataset.train.n_samples, batch, seed, shuffle, grid.shards, grid.shard)
-        worker = Worker(grid, plan, network, dataset, method, rule, loss, sampler, epochs, like)
+
+        def place(shapes: Shapes, n_local: int) -> Kept:
+            budget = states_budget(states_memory, grid.world, like)
+            return keep(shapes, n_local, like, budget, grid, share(grid, None if out is None else str(out)))
+
+        tally = Tally(decision, progress)
+        worker = Worker(grid, plan, network, dataset, method, rule, loss, sampler, epochs, like, kappa, place)
         if params is None:
             worker.stage.init(seed)
         else:
             worker.stage.load(params)
         folder, first, history = open_run(worker, out, resume, attributes, config)
-        run = Run(worker, dataset, folder, attributes, epochs, checkpoint_every, history)
+        tally.show_plan(grid)
+        run = Run(worker, dataset, folder, attributes, epochs, checkpoint_every, history, tally)
         reason = run.loop(first, progress)
         return run.result(reason)
 
 
 @contextlib.contextmanager
-def _threads(ranks: int) -> Iterator[None]:
-    """One BLAS thread a rank where several ranks share a machine."""
-    if ranks == 1:
+def _threads(comm: Any, threads: int | None) -> Iterator[None]:
+    """Give BLAS so many threads; by default one where several ranks share a machine, else what it takes by itself."""
+    if threads is None and ranks_of_node(comm) == 1:
         yield
         return
-    with threadpool_limits(limits=1, user_api="blas"):
+    with threadpool_limits(limits=1 if threads is None else threads, user_api="blas"):
         yield
+
+
+def _stored(comm: Any, out: Any, resume: Any) -> Plan | None:
+    """Return the plan of the checkpoint that the run goes on from, on rank 0."""
+    if resume is None or (comm is not None and comm.Get_rank() > 0):
+        return None
+    try:
+        return stored_plan(checkpoint_path(out, resume))
+    except ValueError:  # said to all ranks when the run is opened
+        return None
 
 
 def _quiet() -> Any:

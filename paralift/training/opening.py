@@ -20,7 +20,7 @@ def open_run(
     path, first, history = None, 0, []
     if grid.rank == 0:
         try:
-            path = _checkpoint_path(out, resume)
+            path = checkpoint_path(out, resume)
             if out is not None:
                 _expect_new(out, path)
                 text = config if config is not None else _config_text(attributes)
@@ -49,7 +49,8 @@ def _expect_new(out: Any, path: Path | None) -> None:
         raise ValueError(f'{out} holds the checkpoints of a run: pass resume="auto" to go on, or another folder')
 
 
-def _checkpoint_path(out: Any, resume: Any) -> Path | None:
+def checkpoint_path(out: Any, resume: Any) -> Path | None:
+    """Return the checkpoint that `resume` means in the run folder `out`, None for a new run."""
     if resume is None:
         return None
     if resume != "auto":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,20 @@ from paralift.lifted.losses import Loss
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, Params
 from paralift.lifted.stage import Stage, Window, matrix
-from paralift.parallel.collect import collect_flats, collect_rows
+from paralift.parallel.batch import Batch, Shard, load, targets_like
+from paralift.parallel.collect import collect_flats, collect_rows, row_pieces
 from paralift.parallel.exchange import Messages
 from paralift.parallel.grid import Grid
+from paralift.parallel.kept import Kept, KeptInMemory, Shapes
+from paralift.parallel.lifted_step import LiftedStep
+from paralift.parallel.optimizer import OptimizerStep
 from paralift.parallel.plan import Plan
 from paralift.parallel.reduce import GradientSum
 from paralift.parallel.schedule import forward_only
-from paralift.parallel.steps import Batch, LiftedStep, OptimizerStep, Shard, SweepStep, load, targets_like
+from paralift.parallel.sweep_step import SweepStep
+from paralift.parallel.unflushed_step import UnflushedStep
 from paralift.training import checkpoint
+from paralift.training.metrics import resident_memory
 from paralift.training.result import score
 
 MIN_CAPACITY = 64
@@ -48,28 +54,39 @@ class Worker:
     epochs : int
     like : array
         Library, device and dtype of all arrays.
+    kappa : float
+        How far passes of an unflushed schedule look ahead.
+    place : callable (shapes, n_local) -> Kept, optional
+        Where variables that a method keeps of all samples go, called by all ranks; memory by default.
     """
 
     def __init__(
         self, grid: Grid, plan: Plan, network: Network, data: Dataset, method: Method, rule: Any, loss: Loss,
-        sampler: Sampler, epochs: int, like: Array,
+        sampler: Sampler, epochs: int, like: Array, kappa: float = 0.0,
+        place: Callable[[Shapes, int], Kept] | None = None,
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
         self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like)
         self.messages = Messages(grid)
+        before = resident_memory()
         self.train, self.test = self._load(data)
+        self.sample_bytes = resident_memory() - before
         self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY)
         self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches)
         parts = (self.stage, self.capacity, self.train, method, loss, self.messages, plan, self.optimizer)
-        total = GradientSum(grid, self.stage)
-        self.step: SweepStep | LiftedStep
+        self.step: SweepStep | UnflushedStep | LiftedStep
         if isinstance(method.inference, ProximalGradient):
             start, stop = sampler.local_range
-            self.step = LiftedStep(*parts, total, stop - start)
+            put = place or (lambda shapes, n_local: KeptInMemory(shapes, n_local, like))
+            self.step = LiftedStep(*parts, GradientSum(grid, self.stage), lambda shapes: put(shapes, stop - start))
+        elif plan.schedule == "unflushed":
+            self.step = UnflushedStep(*parts, kappa)
+        else:
+            self.step = SweepStep(*parts, GradientSum(grid, self.stage))
+        if isinstance(self.step, LiftedStep) or self.stage.tracks:
             self.forward = self.stage.state(self.capacity, training=False)
         else:
-            self.step = SweepStep(*parts, total)
-            self.forward = self.stage.state(self.capacity, training=False) if self.stage.tracks else self.step.state
+            self.forward = self.step.state
         self._targets = None if self.train.y is None else targets_like(self.train, self.capacity)
 
     def _load(self, data: Dataset) -> tuple[Shard, Shard | None]:
@@ -106,7 +123,7 @@ class Worker:
         for first in range(start, stop, self.capacity):
             indices = np.arange(first, min(stop, first + self.capacity))
             load(self.forward, shard, indices, self._targets)
-            windows = [self.forward.window(a, b) for a, b in self.plan.rows(len(indices))]
+            windows = self.forward.windows(self.plan.rows(len(indices)))
             forward_only(self.messages, windows)
             if self.stage.has_output:
                 total += sum(self._score(window) for window in windows)
@@ -184,12 +201,11 @@ class Worker:
 
     def _collect(self, flats: Mapping[str, Array], take_flat: Any, take_rows: Any) -> None:
         collect_flats(self.grid, self.network, self.plan, self.stage, flats, take_flat)
-        own = self.step.persistent
-        if isinstance(self.step, LiftedStep) and self.step.settings.persistent:
+        if isinstance(self.step, LiftedStep) and self.step.kept is not None:
             shapes = {b.index: b.shape for b in self.network.blocks[:-1]}
             shards = [replace(self.sampler, shard=k) for k in range(self.grid.shards)]
             ranges = [s.local_range for s in shards]
-            collect_rows(self.grid, self.plan, own, ranges, shapes, take_rows)
+            collect_rows(self.grid, self.plan, self.step.kept, ranges, shapes, self.stage.like, take_rows)
 
     def restore(self, path: Path) -> None:
         """Read parameters, optimiser states and kept variables of this rank from a checkpoint."""
@@ -199,14 +215,26 @@ class Worker:
                 if f"optimizer/{name}" not in file:
                     raise checkpoint.CheckpointError(f"{path}: no optimiser state {name!r}")
                 self._read_flat(file[f"optimizer/{name}"], flat)
-            start, stop = self.sampler.local_range
-            for v, array in self.step.persistent.items():
-                array[...] = from_host(file[f"states/x{v}"][start:stop], self.stage.like)
+            if isinstance(self.step, LiftedStep) and self.step.kept is not None:
+                self._read_kept(file, self.step.kept)
+
+    def _read_kept(self, file: h5py.File, kept: Kept) -> None:
+        first, last = self.sampler.local_range
+        for v, shape in kept.shapes.items():
+            for start, stop in row_pieces(first, last, shape):
+                rows = from_host(file[f"states/x{v}"][start:stop], self.stage.like)
+                kept.write(v, np.arange(start - first, stop - first), rows)
 
     def _read_flat(self, group: h5py.Group, flat: Array) -> None:
         for block, arrays in self.stage.layout.views(flat).items():
             for key, view in arrays.items():
                 view[...] = from_host(group[f"{block}/{key}"][...], self.stage.like)
+
+    def close(self) -> None:
+        """Free requests and kept variables; local."""
+        self.messages.free()
+        if isinstance(self.step, LiftedStep):
+            self.step.close()
 
     def params(self) -> Params:
         """Return all parameters as host arrays, on every rank; collective."""

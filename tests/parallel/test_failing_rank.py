@@ -16,7 +16,7 @@ SCRIPT = """
     rng = np.random.default_rng(0)
     net = pl.Sequential(pl.Linear(4, 8), pl.ReLU(), pl.Linear(8, 3), pl.Softmax())
     data = rng.standard_normal((64, 4)), rng.integers(0, 3, 64)
-    pl.fit(net, data, optimizer=Failing(0.1), epochs=50, stages=2, progress=False)
+    pl.fit(net, data, optimizer=Failing(0.1), epochs=50, stages=2, plan="counted", progress=False)
 """
 
 

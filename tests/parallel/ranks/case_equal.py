@@ -87,7 +87,7 @@ def test_equals_one_rank(kind, method, grid):
     n = len(network.blocks)
     bounds = split(block_costs(network), stages)
     chosen = METHODS[method](bounds[1:-1])
-    many = train(network, chosen, MPI.COMM_WORLD, Plan(shards, stages, bounds, micro_batches=3))
+    many = train(network, chosen, MPI.COMM_WORLD, Plan(shards, stages, bounds, micro_batches=3, schedule="flush"))
     one = train(network, chosen, None, Plan(1, 1, (0, n), micro_batches=3))
     assert_equal(many, one)
 
