@@ -22,6 +22,8 @@ lint: $(VENV)/.lint
 bench-quick: $(VENV)/.test
 	$(BIN)/paralift bench kernels --quick
 	$(BIN)/paralift bench peers --quick
+	$(BIN)/paralift bench exchange --quick
+	$(BIN)/paralift bench scaling --quick
 
 # A stamp file for each set of extras, so that a second call installs nothing.
 $(VENV)/bin/python:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from paralift.bench import accuracy, cosines, machine, report
+from paralift.bench import accuracy, cosines, lateness, machine, report
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
@@ -16,6 +16,9 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "digits": ("test accuracy on six splits of the digits", lambda q: accuracy.run(accuracy.digits(q))),
     "gradients": ("cosines to autograd in random networks", cosines.gradients),
     "gradients-large": ("the same with a large batch", lambda q: cosines.gradients(q, cosines.LARGE_BATCH)),
+    "kappa": ("gradients one step late: extrapolation by kappa, for each update rule", lateness.kappas),
+    "kappa-gentle": ("the same for momentum at a third of the rate", lambda q: lateness.kappas(q, lateness.GENTLE)),
+    "stages": ("the flushed and the unflushed schedule on 1, 2, 4 and 8 ranks", lateness.stages),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 

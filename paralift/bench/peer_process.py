@@ -9,9 +9,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
 from typing import Any
 
 START_DEADLINE = 900.0
@@ -70,13 +70,23 @@ class PeerProcess:
         PeerError
             If the program ended.
         """
+        return self.ask(str(n), "step_seconds")
+
+    def ask(self, request: str, key: str) -> Any:
+        """Say one line; return the value of `key` in the answer.
+
+        Raises
+        ------
+        PeerError
+            If the program ended or fell silent.
+        """
         assert self.process.stdin is not None
         try:
-            self.process.stdin.write(f"{n}\n")
+            self.process.stdin.write(f"{request}\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             raise self._failed("ended") from None
-        return self._answer("step_seconds", BLOCK_DEADLINE)
+        return self._answer(key, BLOCK_DEADLINE)
 
     def _answer(self, key: str, seconds: float) -> Any:
         """Return the value of the next line of JSON that has `key`; other lines are chatter."""
@@ -130,9 +140,26 @@ class PeerProcess:
             self.process.stdin.flush()
         with suppress(BrokenPipeError):
             self.process.stdin.close()
-        try:
-            self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        for number in (signal.SIGTERM, signal.SIGKILL):  # a launcher ends its ranks when it is asked to end itself
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(GRACE)
+                break
+            os.killpg(self.process.pid, number)
+        self.process.wait()
+        with suppress(ProcessLookupError, PermissionError):  # PermissionError: only zombies, on some systems
+            os.killpg(self.process.pid, signal.SIGKILL)  # what the program started and left behind
         self.process.stdout.close()
+
+
+@contextmanager
+def orderly() -> Iterator[None]:
+    """Let a termination signal end the block by SystemExit, so that it ends the programs that it started."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

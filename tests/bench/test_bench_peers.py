@@ -4,14 +4,16 @@ import json
 import os
 import signal
 import sys
+import time
 from importlib.util import find_spec
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import paralift as pl
-from paralift.bench import clean, peer_process, peers
+from paralift.bench import clean, contestants, peer_process, peers, turns
 from paralift.bench.children import loop
 from paralift.bench.peer_process import PeerError, PeerProcess
 from paralift.data import Sampler
@@ -30,18 +32,76 @@ def test_shapes_are_those_that_are_published():
     ]  # fmt: skip
 
 
-def record(library, step, ranks=1, threads=1):
-    return {"library": library, "ranks": ranks, "threads": threads, "step_s": step}
+def record(library, step, ranks=1, threads=1, how=""):
+    return {"library": library, "ranks": ranks, "threads": threads, "how": how, "step_s": step}
 
 
 def test_ratios_of_known_times():
     found = peers.ratios([
-        record("paralift", 3.0), record("paralift", 2.0, ranks=2), record("paralift", 2.5, ranks=2),
-        record("torch", 8.0), record("jax", 4.0), record("jax", 3.5, threads=2),
-        {"library": "torch", "ranks": 1, "threads": 2, "status": "failed"},
+        record("paralift", 1.75, threads=2), record("paralift", 3.0),
+        record("paralift", 2.0, ranks=2, how="data"), record("paralift", 2.5, ranks=2, how="layers, unflushed"),
+        record("paralift", 3.75, ranks=2, how="each alone"), record("torch", 8.0), record("jax", 4.0),
+        record("jax", 3.5, threads=2),
+        record("torch", 3.75, ranks=2, how="DistributedDataParallel"),
+        record("torch", 7.5, ranks=2, how="pipelining GPipe"), record("torch", 5.0, ranks=2, how="pipelining 1F1B"),
+        {"library": "torch", "ranks": 1, "threads": 2, "how": "eager", "status": "failed"},
     ])  # fmt: skip
-    assert found == {"one_rank": 0.75, "all_cores": 1.75, "efficiency": 0.75}
+    assert found == {
+        "one_rank": 0.75, "all_cores": 2.0, "two_ranks": 1.75, "efficiency": 0.75, "pipelining": 2.0, "ceiling": 0.8,
+    }  # fmt: skip
+    assert set(found) == set(peers.RATIOS)
     assert peers.ratios([record("paralift", 3.0)]) == {}
+
+
+def test_everything_that_is_promised_is_compared():
+    names = {c.name for c in peers.contestants(peers.PEERS, False)}
+    assert {
+        "paralift, 1 rank", "paralift, 1 rank, 2 threads", "paralift, 2 ranks, data", "paralift, 2 ranks, layers, flushed",
+        "paralift, 2 ranks, layers, unflushed", "torch, 1 thread, compiled", "torch, 2 threads, eager", "jax, 1 thread, jitted",
+        "torch, 2 processes, pipelining GPipe", "torch, 2 processes, pipelining 1F1B",
+        "torch, 2 processes, DistributedDataParallel",
+    } <= names  # fmt: skip
+
+
+def test_cores_are_given_out_from_the_last_and_then_again(monkeypatch):
+    monkeypatch.setattr(contestants.machine, "cores", lambda: [4, 5, 6])
+    assert contestants.spread(2) == [5, 6]
+    assert contestants.spread(5) == [4, 5, 6, 4, 5]
+    four = contestants.data(4)
+    assert four.oversubscribed and four.missing() == "needs 4 cores"
+    assert not contestants.data(3).oversubscribed
+
+
+def test_programs_take_turns(monkeypatch):
+    monkeypatch.setattr(turns, "PAUSE", 0.0)
+    log = []
+
+    class Program:
+        def __init__(self, name, fails):
+            self.name, self.fails = name, fails
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            log.append(f"end {self.name}")
+
+        def ready(self):
+            return {"name": self.name}
+
+        def blocks(self, n):
+            log.append(self.name)
+            if self.fails and log.count(self.name) > 1:
+                raise PeerError("ended")
+            return [4.0 - log.count(self.name)] * n
+
+    entries = [({}, lambda name=name: Program(name, name == "b")) for name in "abc"]
+    turns.take_turns(entries, 3)
+    assert log == ["a", "b", "c", "a", "b", "c", "a", "c", "end c", "end b", "end a"]
+    (a, b, c) = (record for record, _ in entries)
+    assert a["status"] == c["status"] == "measured" and b["status"] == "failed: ended"
+    assert (a["step_s"], a["min_step_s"], a["spread"]) == (2.0, 1.0, 1.0)
+    assert "step_s" not in b and a["facts"] == {"name": "a"}
 
 
 def test_names_tell_configurations_apart_and_quick_runs_compile_nothing():
@@ -69,7 +129,7 @@ def test_wrong_arguments_end_with_2(argv, capsys):
 
 
 def test_quick_run_without_peers_says_that_they_are_not_installed(clean_here, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(peers, "find_spec", lambda name: None if name in peers.PEERS else find_spec(name))
+    monkeypatch.setattr(contestants, "find_spec", lambda name: None if name in peers.PEERS else find_spec(name))
     assert peers.main(["--quick", "--json", str(tmp_path / "p.json")]) == 0
     found = json.loads((tmp_path / "p.json").read_text())
     assert found["rates"]["gemm_flops"] > 0 and found["rates_after"]["gemm_flops"] > 0
@@ -81,8 +141,9 @@ def test_quick_run_without_peers_says_that_they_are_not_installed(clean_here, mo
         if r["status"] == "measured":
             assert r["library"] == "paralift"
             assert r["step_s"] > 0 and r["flops"] == pytest.approx(shape["flop"] / r["step_s"])
-            assert [len(blocks) for blocks in r["rounds"]] == [peers.BLOCKS] * 2
-            assert r["facts"]["ranks"] == r["ranks"] == r["facts"]["shards"] * r["facts"]["stages"]
+            assert [len(blocks) for blocks in r["rounds"]] == [turns.BLOCKS] * 2
+            together = 1 if r["how"] == "each alone" else r["ranks"]
+            assert r["facts"]["ranks"] == r["ranks"] and together == r["facts"]["shards"] * r["facts"]["stages"]
     assert results["paralift, 1 rank"]["status"] == "measured"
     assert "not installed" in capsys.readouterr().out
 
@@ -93,8 +154,18 @@ def test_two_ranks_are_measured(clean_here):
     if not field:
         pytest.skip("no MPI launcher beside this Python")
     found = peers.compare(TINY, field, rounds=1, block_seconds=0.01)
-    assert [r["status"] for r in found] == ["measured"] * 2
-    assert [(r["facts"]["shards"], r["facts"]["stages"]) for r in found] == [(1, 2), (2, 1)]
+    assert [r["status"] for r in found] == ["measured"] * 4
+    facts = [(r["facts"]["shards"], r["facts"]["stages"], r["facts"]["schedule"]) for r in found]
+    assert facts == [(1, 1, "flush"), (1, 2, "unflushed"), (1, 2, "flush"), (2, 1, "flush")]
+    assert all(r["facts"]["predicted_s"] > 0 for r in found)
+
+
+@pytest.mark.skipif(len(peers.machine.cores()) < 2, reason="two threads are measured on two cores")
+def test_two_threads_of_blas_have_two_cores():
+    (contestant,) = [c for c in peers.contestants([], True) if c.threads == 2]
+    (found,) = peers.compare(TINY, [contestant], rounds=1, block_seconds=0.01)
+    assert found["status"] == "measured"
+    assert {pool["num_threads"] for pool in found["facts"]["blas"]} <= {2}
 
 
 @pytest.mark.parametrize("library", peers.PEERS)
@@ -106,9 +177,59 @@ def test_a_peer_is_measured_if_it_is_installed(library):
     assert found["status"] == "measured" and found["step_s"] > 0
 
 
+PAIRS = [c for c in peers.contestants(["torch"], True) if c.library == "torch" and c.ranks == 2]
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.skipif(len(peers.machine.cores()) < 2, reason="two processes are measured on two cores")
+@pytest.mark.parametrize("contestant", PAIRS, ids=lambda c: c.how)
+def test_two_processes_of_pytorch_are_measured_and_none_is_left(contestant):
+    with contestant.start(TINY, 0.01) as process:
+        facts = process.ready()
+        assert all(seconds > 0 for seconds in process.blocks(2))
+        children = process_group(process.process.pid)
+        assert len(children) >= 2 or not os.path.isdir("/proc/self")
+    assert process.process.returncode == 0
+    assert process_group(process.process.pid) == []
+    assert facts["processes"] == 2 and not facts["compiled"]
+    chosen = {key: facts[key] for key in ("bounds", "micro_batches", "bucket_mb") if key in facts}
+    best = min(facts["tried"], key=lambda way: way["step_s"])
+    assert chosen and chosen.items() <= best.items()
+    if "bounds" in facts:
+        assert facts["bounds"] == [0, 1, 2] and {way["micro_batches"] for way in facts["tried"]} == {2, 4}
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed")
+@pytest.mark.skipif(len(peers.machine.cores()) < 2, reason="two processes are measured on two cores")
+def test_the_second_process_ends_when_the_first_is_killed():
+    with PAIRS[0].start(TINY, 0.01) as process:
+        process.ready()
+        process.process.kill()
+        process.process.wait()
+        with pytest.raises(PeerError):
+            process.blocks(1)
+    deadline = time.monotonic() + 10.0
+    while process_group(process.process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)  # a killed process takes a moment to go
+    assert process_group(process.process.pid) == []
+
+
+def process_group(leader):
+    """Return the living processes of a group, where the system lists processes as files."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue  # it has ended meanwhile
+        if int(group) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
 def test_a_program_that_fails_is_named_and_ends_the_run_with_1(clean_here, monkeypatch, tmp_path, capsys):
     (tmp_path / "paralift_step.py").write_text("raise SystemExit('the stage fell down')")
-    monkeypatch.setattr(peers, "CHILDREN", tmp_path)
+    monkeypatch.setattr(contestants, "CHILDREN", tmp_path)
     assert peers.main(["--quick", "--peers", "none", "--json", str(tmp_path / "p.json")]) == 1
     first = json.loads((tmp_path / "p.json").read_text())["shapes"][0]["results"][0]
     assert first["status"].startswith("failed: ended") and "the stage fell down" in first["status"]
@@ -145,7 +266,8 @@ def test_a_program_that_ended_is_an_error_with_its_last_words(tmp_path):
 def test_a_silent_program_is_killed(tmp_path, monkeypatch):
     monkeypatch.setattr(peer_process, "START_DEADLINE", 0.2)
     monkeypatch.setattr(peer_process, "GRACE", 0.2)
-    with start(tmp_path, "time.sleep(600)") as process:
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+    with start(tmp_path, deaf) as process:
         with pytest.raises(PeerError, match="said nothing"):
             process.ready()
         assert process.process.returncode == -9
@@ -153,15 +275,16 @@ def test_a_silent_program_is_killed(tmp_path, monkeypatch):
 
 def test_a_termination_signal_ends_the_programs_too(tmp_path):
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit, match="143"), peers.orderly():
+    with pytest.raises(SystemExit, match="143"), peer_process.orderly():
         with start(tmp_path, "sys.stdin.readline()") as process:
             os.kill(os.getpid(), signal.SIGTERM)
     assert process.process.returncode == 0
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_programs_steps_are_those_of_training(monkeypatch):
-    monkeypatch.syspath_prepend(str(peers.CHILDREN))
+@pytest.mark.parametrize("schedule", ["flush", "unflushed"])
+def test_the_programs_steps_are_those_of_training(monkeypatch, schedule):
+    monkeypatch.syspath_prepend(str(contestants.CHILDREN))
     import paralift_step
 
     from paralift.parallel.grid import Grid
@@ -176,14 +299,15 @@ def test_the_programs_steps_are_those_of_training(monkeypatch):
 
     monkeypatch.setattr(paralift_step, "Worker", Kept)
     network = paralift_step.network([6, 5, 3])
-    run = paralift_step.build(Grid(None, 1, 1), Plan(1, 1, (0, 2)), network, 4)
+    plan = Plan(1, 1, (0, 2), schedule=schedule)
+    run = paralift_step.build(Grid(None, 1, 1), plan, network, 4)
     run(paralift_step.N_BATCHES)
     rng = np.random.default_rng(0)
     n = 4 * paralift_step.N_BATCHES
     data = pl.data.from_arrays(rng.standard_normal((n, 6), np.float32), rng.integers(0, 3, n))
     expected = pl.fit(
         network, data, method=paralift_step.METHOD, optimizer=pl.optim.Adam(paralift_step.RATE),
-        epochs=1, batch_size=4, seed=0, comm=None, progress=False,
+        epochs=1, batch_size=4, seed=0, comm=None, progress=False, plan=plan,
     ).params  # fmt: skip
     for block, arrays in made[0].stage.params.items():
         for name, a in arrays.items():
@@ -191,7 +315,7 @@ def test_the_programs_steps_are_those_of_training(monkeypatch):
 
 
 def test_batches_begin_anew_after_the_last(monkeypatch):
-    monkeypatch.syspath_prepend(str(peers.CHILDREN))
+    monkeypatch.syspath_prepend(str(contestants.CHILDREN))
     import paralift_step
 
     sampler = Sampler(10, 4, 0)

@@ -20,9 +20,10 @@ import paralift as pl
 from paralift.bench.machine import blas
 from paralift.data import Sampler
 from paralift.parallel import plan as plans
+from paralift.parallel.batch import Batch
 from paralift.parallel.grid import Grid
-from paralift.parallel.plan import Plan
-from paralift.parallel.steps import Batch
+from paralift.parallel.measure import measure
+from paralift.parallel.plan import Option, Plan, Question, best
 from paralift.parallel.world import find_world
 from paralift.training.worker import Worker
 
@@ -39,23 +40,42 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--block", type=float, required=True)
     parser.add_argument("--stages", type=int, default=1)
-    parser.add_argument("--cores", required=True, help="one for each rank")
+    parser.add_argument("--schedule", choices=plans.SCHEDULES, default="flush")
+    parser.add_argument("--copies", action="store_true", help="every rank trains alone, all at the same time")
+    parser.add_argument("--cores", required=True, help="as many for each rank")
     args = parser.parse_args()
     comm = find_world()
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {[int(core) for core in args.cores.split(",")][rank]})
+        os.sched_setaffinity(0, own_cores([int(core) for core in args.cores.split(",")], rank, ranks))
     net = network([int(width) for width in args.widths.split("-")])
-    plan = plans.choose(net, ranks, args.batch, stages=args.stages)
-    with Grid(comm, plan.shards, plan.stages) as grid:
-        run = build(grid, plan, net, args.batch)
+    whole, together = (None, 1) if args.copies else (comm, ranks)
+    option = choose(whole, together, net, args.batch, args.stages, args.schedule)
+    plan = option.plan
+    with Grid(comm, ranks // plan.stages, plan.stages) as grid:
+        run = build(Grid(None, 1, 1) if args.copies else grid, plan, net, args.batch)
         facts = {"ranks": ranks, "shards": plan.shards, "stages": plan.stages, "bounds": list(plan.bounds),
-                 "micro_batches": plan.micro_batches, "method": repr(METHOD), "blas": blas()}  # fmt: skip
+                 "micro_batches": plan.micro_batches, "schedule": plan.schedule, "method": repr(METHOD),
+                 "predicted_s": option.predicted.seconds, "blas": blas()}  # fmt: skip
         if rank == 0:
             serve(lambda n: led(grid, run, n), args.block, facts)
             led(grid, run, 0)
         else:
             follow(grid, run)
+
+
+def own_cores(cores: list[int], rank: int, ranks: int) -> set[int]:
+    """Return a rank's part of the cores."""
+    each = len(cores) // ranks
+    return set(cores[rank * each : (rank + 1) * each])
+
+
+def choose(comm: Any, ranks: int, net: pl.Sequential, batch: int, stages: int, schedule: str) -> Option:
+    """Return the plan for a number of stages and a schedule with its prediction, by costs measured on all ranks."""
+    like, rule = np.zeros(1, np.float32), pl.optim.Adam(RATE)
+    with Grid(comm, ranks, 1) as everyone:
+        costs = measure(net, like, batch, METHOD, pl.losses.CrossEntropy(), rule, everyone)
+    return best(Question(net, ranks, batch, stages=stages, schedule=schedule), costs)
 
 
 def network(widths: list[int]) -> pl.Sequential:
@@ -67,20 +87,31 @@ def network(widths: list[int]) -> pl.Sequential:
 
 
 def build(grid: Grid, plan: Plan, net: pl.Sequential, batch: int) -> Callable[[int], None]:
-    """Return a function that takes n steps as the training loop does."""
+    """Return a function that takes n steps as the training loop does; 0 ends the training.
+
+    An unflushed wave is not drained between blocks: a block starts and ends with as much in flight, as in the middle of an
+    epoch.
+    """
     rng = np.random.default_rng(0)
     n, width, classes = N_BATCHES * batch, net.input_shape[0], net.output_shape[0]
     data = pl.data.from_arrays(rng.standard_normal((n, width), np.float32), rng.integers(0, classes, n))
     sampler = Sampler(n, batch, 0, True, grid.shards, grid.shard)
     rule, loss = pl.optim.Adam(RATE), pl.losses.CrossEntropy()
-    worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32))
+    worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32), rule.kappa)
     worker.stage.init(0)
     coming = batches(sampler)
+    current = next(coming)
 
     def run(n: int) -> None:
+        nonlocal current
         total: Any = 0.0
         for _ in range(n):
-            total = total + worker.step(next(coming))
+            following = next(coming)
+            total = total + worker.step(current, following)
+            current = following
+        if n == 0:
+            worker.step(current)
+            worker.step.drain()
         if not np.isfinite(total):
             raise FloatingPointError("the benchmark's training diverged")
 
@@ -102,7 +133,7 @@ def led(grid: Grid, run: Callable[[int], None], n: int) -> float:
         number = np.array([n])
         for other in range(1, grid.size):
             grid.world.Send(number, other)
-    return timed(grid, run, n) if n else 0.0
+    return timed(grid, run, n)
 
 
 def follow(grid: Grid, run: Callable[[int], None]) -> None:
@@ -112,9 +143,9 @@ def follow(grid: Grid, run: Callable[[int], None]) -> None:
         request = grid.world.Irecv(number, 0)
         while not request.Test():
             time.sleep(NAP)
+        timed(grid, run, int(number[0]))
         if not number[0]:
             return
-        timed(grid, run, int(number[0]))
 
 
 def timed(grid: Grid, run: Callable[[int], None], n: int) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle, pairwise
 
 import torch
@@ -36,13 +36,9 @@ def main() -> None:
 
 def build(widths: list[int], batch: int, compiled: bool) -> Callable[[], None]:
     """Return the step, on batches that lie ready: nothing but the training itself."""
-    layers: list[torch.nn.Module] = []
-    for a, b in pairwise(widths):
-        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
+    model = perceptron(widths)
     optimizer = torch.optim.Adam(model.parameters(), RATE, fused=True)
-    xs, ys = torch.randn(N_BATCHES, batch, widths[0]), torch.randint(0, widths[-1], (N_BATCHES, batch))
-    batches = cycle(list(zip(xs, ys, strict=True)))
+    batches = ready(widths, batch)
     criterion = torch.nn.CrossEntropyLoss()
 
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -56,6 +52,20 @@ def build(widths: list[int], batch: int, compiled: bool) -> Callable[[], None]:
         optimizer.step()
 
     return step
+
+
+def perceptron(widths: list[int]) -> torch.nn.Sequential:
+    """Return a perceptron with ReLU between its layers."""
+    layers: list[torch.nn.Module] = []
+    for a, b in pairwise(widths):
+        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def ready(widths: list[int], batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield random batches that lie ready, over and over."""
+    xs, ys = torch.randn(N_BATCHES, batch, widths[0]), torch.randint(0, widths[-1], (N_BATCHES, batch))
+    return cycle(list(zip(xs, ys, strict=True)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Weak scaling to many ranks, projected: the cost model of plans beside a simulation of the same schedule."""
