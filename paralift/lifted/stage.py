@@ -55,6 +55,8 @@ class Stage:
         self.gradients = self.layout.views(self.gradient)
         fixed = set() if free_input else {0}
         self.pulled = ({*self.inputs} | {b.index for b in self.blocks}) - fixed
+        self.pulled_inputs = tuple(v for v in self.inputs if v in self.pulled)
+        self.pulled_outputs = tuple(v for v in self.outputs if v in self.pulled)
 
     @property
     def output(self) -> Block:

@@ -23,9 +23,8 @@ import numpy as np
 from paralift.lifted.inference.lifted import LiftedWindow
 from paralift.lifted.stage import Stage
 from paralift.parallel.grid import Grid
-from paralift.parallel.requests import LARGE, persistent, test_all, wait_all
-
-UP, DOWN = 0, 1
+from paralift.parallel.persistent import PersistentMessages
+from paralift.parallel.requests import test_all, wait_all
 
 
 @dataclass(frozen=True)
@@ -71,46 +70,26 @@ def exchange_of(
     )
 
 
-class Halo:
-    """Neighbours by messages (`paralift.lifted.exchange`); one exchange at a time.
-
-    Parameters
-    ----------
-    grid : Grid
-
-    Attributes
-    ----------
-    waited : float
-        Seconds spent in waits for messages that had not arrived, or not left, yet.
-    n_messages, n_bytes : int
-        Sent and received so far.
-    """
+class Halo(PersistentMessages):
+    """Neighbours by messages (`paralift.lifted.exchange`); one exchange at a time."""
 
     def __init__(self, grid: Grid) -> None:
-        self.grid = grid
-        self.below = grid.stage - 1 if grid.stage > 0 else None
-        self.above = grid.stage + 1 if grid.stage + 1 < grid.stages else None
-        self.waited, self.n_messages, self.n_bytes = 0.0, 0, 0
-        self._requests: dict[tuple[int, str, int], list[Any]] = {}
-        self._windows: dict[int, LiftedWindow] = {}
+        super().__init__(grid)
         self._exchanges: dict[Any, Exchange] = {}
         self._next: Exchange | None = None
         self._window: LiftedWindow | None = None
         self._legs: list[tuple[list[Any], Callable[[], None]]] = []
-        self._large: list[Any] = []  # all that were made: requests that are not under way count as done
 
     # Of the start
 
     def receive_inputs(self, window: LiftedWindow) -> None:
         """Receive the inputs' x from below and wait for it; the window may be computed anew then."""
         self.finish()
-        if self.below is not None:
-            self.waited += wait_all(self._begin(window, "receive x", window.stage.inputs))
+        self.waited += wait_all(self._begin(window, "receive x", window.stage.inputs))
 
     def send_outputs(self, window: LiftedWindow) -> None:
         """Start to send the outputs' x up."""
-        if self.above is not None:
-            self._begin(window, "send x", window.stage.outputs)
+        self._begin(window, "send x", window.stage.outputs)
 
     # Between phases
 
@@ -135,8 +114,7 @@ class Halo:
         """Hand on what has come, and let large messages advance: most MPIs move them only while one of their calls runs."""
         while self._legs and (not self._legs[0][0] or test_all(self._legs[0][0])):
             self._legs.pop(0)[1]()
-        if self._large:
-            test_all(self._large)
+        self.progress()
 
     def wait(self) -> None:
         """Wait for all that was started to be received, and for the arrays of what moves next to have left."""
@@ -146,12 +124,6 @@ class Halo:
             then()
         if self._window is not None and self._next is not None:
             self._sent(self._window, "send x", self._next.next)
-
-    def finish(self) -> None:
-        """Wait until everything sent has left; only then may windows be computed anew."""
-        for (_, what, _), requests in self._requests.items():
-            if what.startswith("send"):
-                self.waited += wait_all(requests)
 
     def _x_is_here(self) -> None:
         window, now = self._window, self._next
@@ -183,45 +155,19 @@ class Halo:
         return self.grid.sum_shards(values)
 
     def free(self) -> None:
-        """Free the persistent requests; local."""
-        for requests in self._requests.values():
-            for request in requests:
-                request.Free()
-        self._requests.clear()
-        self._windows.clear()
+        """Free the requests; local."""
+        super().free()
         self._exchanges.clear()
-        self._large.clear()
 
-    # Requests
+    # Requests: one variable each, because pulls leave one by one
 
     def _begin(self, window: LiftedWindow, what: str, variables: Iterable[int]) -> list[Any]:
-        """Start the requests of one kind for some variables, made at the first call; return them."""
-        started = []
-        for v in variables:
-            requests = self._requests_of(window, what, v)
-            for request in requests:
-                request.Start()
-            started += requests
-            self.n_messages += len(requests)
-            self.n_bytes += int(self._array(window, what, v).nbytes)
-        return started
+        """Start the messages of one kind; return their requests."""
+        return [request for v in variables for request in self._start(window, what, (v,))]
 
     def _sent(self, window: LiftedWindow, what: str, variables: Iterable[int]) -> None:
         for v in variables:
-            self.waited += wait_all(self._requests.get((id(window), what, v), ()))
-
-    def _requests_of(self, window: LiftedWindow, what: str, v: int) -> list[Any]:
-        key = (id(window), what, v)
-        if key not in self._requests:
-            up, receives = what.endswith("x"), what.startswith("receive")
-            peer = self.below if up is receives else self.above
-            assert peer is not None  # the ends of the pipeline exchange nothing with what is not there
-            make = self.grid.pipe.Recv_init if receives else self.grid.pipe.Send_init
-            array = self._array(window, what, v)
-            self._requests[key] = persistent(make, array, peer, 2 * v + (UP if up else DOWN))
-            self._large += self._requests[key] if array.nbytes > LARGE else []
-            self._windows[id(window)] = window  # keeps the buffers, and so the key, alive
-        return self._requests[key]
+            self._wait(window, what, (v,))
 
     @staticmethod
     def _array(window: LiftedWindow, what: str, v: int) -> Any:

@@ -6,13 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from paralift.kernels.arrays import Array, namespace
-
 PIECE = 1 << 30
 """Bytes of one message at most: counts and sizes stay within 31 bits, which is all that some MPIs take."""
-
-LARGE = 1 << 16
-"""Bytes above which a message needs the sender's and the receiver's help to advance; smaller ones leave at once."""
 
 
 def pieces(start: int, stop: int, itemsize: int) -> Iterator[tuple[int, int]]:
@@ -21,21 +16,6 @@ def pieces(start: int, stop: int, itemsize: int) -> Iterator[tuple[int, int]]:
     yield start, min(start + width, stop)
     for low in range(start + width, stop, width):
         yield low, min(low + width, stop)
-
-
-def persistent(make: Any, array: Array, peer: int, tag: int) -> list[Any]:
-    """Return persistent requests for a contiguous array.
-
-    Parameters
-    ----------
-    make : bound method
-        ``comm.Send_init`` or ``comm.Recv_init``.
-    array : contiguous array
-    peer, tag : int
-        Pieces share the tag: MPI keeps the order of messages between two ranks.
-    """
-    flat = namespace(array).reshape(array, (-1,))
-    return [make(flat[a:b], peer, tag) for a, b in pieces(0, flat.shape[0], array.dtype.itemsize)]
 
 
 def wait_all(requests: Sequence[Any]) -> float:

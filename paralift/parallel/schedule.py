@@ -74,13 +74,13 @@ class FlushedWave:
         for is_forward, m in one_forward_one_back(messages.grid.stage, messages.grid.stages, len(windows)):
             window = windows[m]
             if is_forward:
-                messages.wait(window, "receive x")
+                messages.wait_x(window)
                 sweep.forward(window)
                 messages.send_x(window)
                 if window.stage.has_output:
                     value = value + self.clamp(window)  # type: ignore[operator]
             else:
-                messages.wait(window, "receive g")
+                messages.wait_g(window)
                 self.back(window)  # type: ignore[operator]
                 messages.send_g(window)
         for step in reversed(whole.steps):
@@ -97,7 +97,7 @@ def forward_only(messages: Messages, windows: Sequence[Window]) -> None:
     for window in windows:
         messages.receive_x(window)
     for window in windows:
-        messages.wait(window, "receive x")
+        messages.wait_x(window)
         sweep.forward(window)
         messages.send_x(window)
     messages.finish()

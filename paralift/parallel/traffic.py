@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from paralift.parallel.cost import Line
-
-
-class Counter(Protocol):
-    """What messages between stages keep count of."""
-
-    waited: float
-    n_messages: int
-    n_bytes: int
+from paralift.parallel.persistent import PersistentMessages
 
 
 class Traffic(NamedTuple):
@@ -47,6 +40,6 @@ class Traffic(NamedTuple):
         return message.start * self.n_messages + message.each * self.n_bytes
 
 
-def traffic(messages: Counter, sums: Iterable[float]) -> Traffic:
+def traffic(messages: PersistentMessages, sums: Iterable[float]) -> Traffic:
     """Return the totals of messages and of the waits for sums."""
     return Traffic(messages.waited, sum(sums), messages.n_messages, messages.n_bytes)

@@ -166,7 +166,7 @@ class UnflushedStep:
         slot.posted = True
 
     def _forward(self, window: Window) -> Any:
-        self.messages.wait(window, "receive x")
+        self.messages.wait_x(window)
         sweep.forward(window)
         self.messages.send_x(window)
         return sweep.clamp(window, self.loss, self.beta) if self.stage.has_output else 0.0
@@ -176,7 +176,7 @@ class UnflushedStep:
         k, m = divmod(i, self.plan.micro_batches)
         slot = self.slots[k % 2]
         window = slot.parts[m]
-        self.messages.wait(window, "receive g")
+        self.messages.wait_g(window)
         sweep.backward(window, self.displacement, self.pulls, self.beta)
         self.messages.send_g(window)
         if m + 1 == self.plan.micro_batches:

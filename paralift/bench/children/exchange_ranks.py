@@ -89,7 +89,7 @@ class Windows:
 
     def end_up(self) -> None:
         """Wait for it."""
-        self.messages.wait(self.window, "receive x")
+        self.messages.wait_x(self.window)
         self.messages.finish()
 
     def begin_down(self) -> None:
@@ -99,7 +99,7 @@ class Windows:
 
     def end_down(self) -> None:
         """Wait for it."""
-        self.messages.wait(self.window, "receive g")
+        self.messages.wait_g(self.window)
         self.messages.finish()
 
     def trip(self) -> None:

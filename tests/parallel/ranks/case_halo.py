@@ -11,7 +11,7 @@ from paralift.lifted.inference.estimate import Estimator
 from paralift.lifted.losses import CrossEntropy
 from paralift.lifted.stage import Stage
 from paralift.methods import Hard, Method, Nudge, ProximalGradient
-from paralift.parallel import halo, requests
+from paralift.parallel import persistent, requests
 from paralift.parallel.grid import Grid
 from paralift.parallel.halo import Halo
 
@@ -127,7 +127,7 @@ def test_pieces_and_looks_change_nothing(monkeypatch, order):
     method = Method(clamp=Hard(), inference=ProximalGradient(3, order))
     expected = check(network, any_bounds(network, 3), method)
     monkeypatch.setattr(requests, "PIECE", 24)
-    monkeypatch.setattr(halo, "LARGE", 0)
+    monkeypatch.setattr(persistent, "LARGE", 0)
     found = check(network, any_bounds(network, 3), method)
     for v, x in expected.items():
         np.testing.assert_array_equal(found[v], x)
