@@ -5,13 +5,16 @@ CONFIG ?= examples/digits.toml
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: train test lint bench-quick clean
+.PHONY: train test test-faults lint bench-quick clean
 
 train: $(VENV)/.mpi
 	$(BIN)/paralift run -n $(RANKS) $(CONFIG)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-faults: $(VENV)/.test
+	$(BIN)/python -m pytest tests/faults --rounds 100 -s
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -37,7 +40,10 @@ $(VENV)/.test: $(VENV)/bin/python setup.py
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $@
 
-$(VENV)/.lint: $(VENV)/.test
+$(VENV)/.test-faults: $(VENV)/.test
+	$(BIN)/python -m pytest tests/faults --rounds 100 -s
+
+lint: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --editable '.[lint]' setuptools
 	touch $@
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,8 +12,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that `run` hands on to the launcher, which hands them on to the ranks."""
+FORWARDED = {
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGHUP: signal.SIGHUP,
+    signal.SIGUSR1: signal.SIGUSR1,
+    signal.SIGUSR2: signal.SIGUSR2,
+    signal.SIGTERM: signal.SIGUSR2,
+}
+"""What `run` hands on to the launcher, which hands it on to the ranks. A launcher kills its ranks at SIGTERM: they get the
+signal that asks for a checkpoint and the end instead."""
 GRACE = 5.0
 """Seconds between a job's end, or a second interrupt, and the end of whatever it left."""
 
@@ -71,10 +79,16 @@ def mpirun_command(n: int) -> list[str]:
     return [str(launcher), "-n", str(n), sys.executable, "-m", "mpi4py"]
 
 
+def line(command: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> str:
+    """Return a line for a shell that does the same: the settings that `environment` adds to `base`, then the command."""
+    added = [f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()) if base.get(name) != value]
+    return " ".join([*added, shlex.join(command)])
+
+
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
-    Signals that reach this process are handed on; a second interrupt kills the group. A command that died of
+    Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that died of
     signal s gives 128 + s. Nothing of the group survives.
     """
     process = subprocess.Popen(list(command), env=dict(environment), start_new_session=True)
@@ -89,15 +103,15 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
 @contextmanager
 def _forwarding(process: subprocess.Popen) -> Iterator[None]:
     """Hand signals on to `process` while the block runs."""
-    interrupts = 0
+    ends = 0
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        if interrupts > 1:
+        nonlocal ends
+        ends += number in (signal.SIGINT, signal.SIGTERM)
+        if ends > 1:
             os.killpg(process.pid, signal.SIGKILL)
         elif process.poll() is None:
-            process.send_signal(number)
+            process.send_signal(FORWARDED[signal.Signals(number)])
 
     before = {number: signal.signal(number, hand_on) for number in FORWARDED}
     try:

@@ -18,6 +18,7 @@ from paralift.arguments import parse
 from paralift.cli import main
 from paralift.parallel.cost import count
 from paralift.parallel.grid import AgreedError
+from paralift.training import checkpoints
 
 COMMANDS = ("train", "run", "evaluate", "plot", "plan", "bench", "doctor")
 CONFIG = """\
@@ -68,7 +69,7 @@ def test_train_evaluate_plot_and_resume(config, capsys):
 
     assert main(["evaluate", "run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["epoch"] == 2 and found["checkpoint"].endswith("epoch-00002.h5")
+    assert found["epoch"] == 2 and found["checkpoint"].endswith(f"checkpoints/{checkpoints.latest('run').name}")
     assert found["test_accuracy"] == pytest.approx(summary["test_accuracy"])
     assert found["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
     assert main(["evaluate", "run", "--data", "digits(seed=1)"]) == 0

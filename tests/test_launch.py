@@ -41,6 +41,12 @@ def test_the_command_takes_the_launcher_beside_this_python(monkeypatch, tmp_path
         mpirun_command(0)
 
 
+def test_the_line_for_a_shell_has_what_was_added():
+    base = {"HOME": "/here", "OMPI_MCA_pml": "ucx"}
+    found = launch.line(["mpirun", "-n", "2", "a b.py"], {**base, "OMPI_MCA_btl": "self,sm", "OMPI_MCA_pml": "ob1"}, base)
+    assert found == "OMPI_MCA_btl=self,sm OMPI_MCA_pml=ob1 mpirun -n 2 'a b.py'"
+
+
 @pytest.mark.parametrize(
     ("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
@@ -53,7 +59,7 @@ import signal, sys, time
 def stop(*_):
     print("stopped", flush=True)
     sys.exit(5)
-signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGUSR2, stop)
 signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
 print("ready", flush=True)
 time.sleep(60)
@@ -71,7 +77,8 @@ def start(child: str) -> subprocess.Popen:
     return process
 
 
-def test_signals_are_handed_on():
+def test_signals_are_handed_on_and_the_end_is_asked_for_politely():
+    """A launcher kills its ranks at SIGTERM; SIGUSR2 asks them for a checkpoint and the end."""
     process = start(CHILD)
     process.send_signal(signal.SIGUSR1)
     assert process.stdout.readline() == "usr1\n"

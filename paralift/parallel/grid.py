@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from paralift.parallel.activity import ACTIVITY
+
 
 class Grid:
     """Communicators of one run; with ``comm=None`` a single rank without MPI.
@@ -64,7 +66,7 @@ class Grid:
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over all ranks."""
-        return _sum(self.world, values)
+        return _sum(self.world, values, "a sum over all ranks")
 
     def start_sum(self, values: np.ndarray) -> PendingSum:
         """Start to sum a float64 array over all ranks; collective, but nobody waits before the result is asked for."""
@@ -72,16 +74,17 @@ class Grid:
 
     def sum_stages(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over the stages of this shard."""
-        return _sum(self.pipe, values)
+        return _sum(self.pipe, values, "a sum over stages")
 
     def sum_shards(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over the shards of this stage."""
-        return _sum(self.group, values)
+        return _sum(self.group, values, "a sum over shards")
 
     def broadcast(self, array: np.ndarray) -> None:
         """Overwrite a host array by rank 0's; collective."""
         if self.world is not None:
-            self.world.Bcast(array, root=0)
+            with ACTIVITY.waiting("an array from rank 0"):
+                self.world.Bcast(array, root=0)
 
     def agree(self, error: BaseException | None) -> None:
         """Raise on all ranks if any rank brings an error; collective.
@@ -95,7 +98,8 @@ class Grid:
             if error is not None:
                 raise error
             return
-        texts = self.world.allgather(None if error is None else f"{type(error).__name__}: {error}")
+        with ACTIVITY.waiting("an agreement"):
+            texts = self.world.allgather(None if error is None else f"{type(error).__name__}: {error}")
         failed = [(rank, text) for rank, text in enumerate(texts) if text is not None]
         if failed:
             rank, text = failed[0]
@@ -118,13 +122,15 @@ class PendingSum:
         """Return the sum, once it is there."""
         if self._request is None:
             return self._values
-        self._request.Wait()
+        with ACTIVITY.waiting("a sum over all ranks"):
+            self._request.Wait()
         return self._total
 
 
-def _sum(comm: Any, values: np.ndarray) -> np.ndarray:
+def _sum(comm: Any, values: np.ndarray, what: str) -> np.ndarray:
     if comm is None:
         return values
     total = np.empty_like(values)
-    comm.Allreduce(values, total)
+    with ACTIVITY.waiting(what):
+        comm.Allreduce(values, total)
     return total

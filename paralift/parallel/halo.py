@@ -78,14 +78,14 @@ class Halo(PersistentMessages):
         self._exchanges: dict[Any, Exchange] = {}
         self._next: Exchange | None = None
         self._window: LiftedWindow | None = None
-        self._legs: list[tuple[list[Any], Callable[[], None]]] = []
+        self._legs: list[tuple[list[Any], str, Callable[[], None]]] = []
 
     # Of the start
 
     def receive_inputs(self, window: LiftedWindow) -> None:
         """Receive the inputs' x from below and wait for it; the window may be computed anew then."""
         self.finish()
-        self.waited += wait_all(self._begin(window, "receive x", window.stage.inputs))
+        self.waited += wait_all(self._begin(window, "receive x", window.stage.inputs), "the inputs from the stage below")
 
     def send_outputs(self, window: LiftedWindow) -> None:
         """Start to send the outputs' x up."""
@@ -108,19 +108,22 @@ class Halo(PersistentMessages):
         g = self._begin(window, "receive g", now.g_in)
         self._begin(window, "send x", now.x_own)
         self._send_pulls(window, now.g_early)
-        self._legs = [(x, self._x_is_here), (g, self._g_is_here)]
+        self._legs = [
+            (x, "x of the halo from the stage below", self._x_is_here),
+            (g, "pulls of the halo from the stage above", self._g_is_here),
+        ]
 
     def advance(self) -> None:
         """Hand on what has come, and let large messages advance: most MPIs move them only while one of their calls runs."""
         while self._legs and (not self._legs[0][0] or test_all(self._legs[0][0])):
-            self._legs.pop(0)[1]()
+            self._legs.pop(0)[-1]()
         self.progress()
 
     def wait(self) -> None:
         """Wait for all that was started to be received, and for the arrays of what moves next to have left."""
         while self._legs:
-            requests, then = self._legs.pop(0)
-            self.waited += wait_all(requests)
+            requests, what, then = self._legs.pop(0)
+            self.waited += wait_all(requests, what)
             then()
         if self._window is not None and self._next is not None:
             self._sent(self._window, "send x", self._next.next)

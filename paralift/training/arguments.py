@@ -55,6 +55,14 @@ def array_like(dtype: Any, device: str, ranks: int) -> Array:
     return cupy.zeros(1, float_type(dtype))
 
 
+def expect_patience(value: Any) -> float:
+    """Return the seconds that a rank waits for another; ValueError unless they are a positive, finite number."""
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if not 0.0 < number < float("inf"):
+        raise ValueError(f"patience is {value!r}, expected a positive, finite number of seconds")
+    return number
+
+
 def expect_counts(**counts: int) -> None:
     """Raise ValueError unless the named numbers are whole and large enough."""
     for name, value in counts.items():

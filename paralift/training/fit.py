@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +17,24 @@ from paralift.lifted.inference.estimate import state_regularizers
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_params, float_type
+from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.budget import ranks_of_node, read_bytes, states_budget
 from paralift.parallel.collect import share
 from paralift.parallel.grid import Grid
 from paralift.parallel.kept import Kept, Shapes, keep
 from paralift.parallel.measure import Trial
 from paralift.parallel.plan import Plan
+from paralift.parallel.stall import StallWatch
 from paralift.parallel.versions import read_kappa
 from paralift.parallel.watch import guard
 from paralift.parallel.world import find_world
-from paralift.training.arguments import array_like, as_dataset, check_shapes, expect_counts
+from paralift.training.arguments import array_like, as_dataset, check_shapes, expect_counts, expect_patience
+from paralift.training.logbook import LOG, Logbook
 from paralift.training.opening import checkpoint_path, open_run
 from paralift.training.planning import decide, question_of, stored_plan
 from paralift.training.result import Result
-from paralift.training.run import DivergedError, Run
+from paralift.training.run import DivergedError, Run, Saving
+from paralift.training.signals import Signals
 from paralift.training.tally import Tally
 from paralift.training.worker import Worker
 
@@ -71,6 +76,8 @@ def fit(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     checkpoint_every: int = 1,
+    checkpoints: int = 2,
+    patience: float = 600.0,
     progress: bool = True,
     device: str = "cpu",
     config: str | None = None,
@@ -122,11 +129,17 @@ def fit(
         kept in a file in the run folder, or in the system's folder for temporary files. By default half of a rank's
         share of the memory. The results are the same.
     out : path, optional
-        Run folder: config.toml, metrics.jsonl, summary.json, checkpoints/. Rank 0's counts.
+        Run folder: config.toml, metrics.jsonl, summary.json, checkpoints/, logs/. Rank 0's counts; all ranks must see it.
     resume : "auto" or path, optional
-        A checkpoint to go on from; "auto" takes the newest in `out`, if there is one. Bit for bit on the same ranks.
+        A checkpoint to go on from; "auto" takes the newest whole one in `out`, if there is one, and names damaged ones.
+        Bit for bit on the same ranks, to rounding on others.
     checkpoint_every : int
-        Epochs between checkpoints; the last epoch always writes one.
+        Epochs between checkpoints; the last epoch always writes one. SIGUSR1 asks for one at once, SIGUSR2 and SIGTERM ask
+        for one and the end of the run; `reason` says so then.
+    checkpoints : int
+        The newest ones that stay.
+    patience : float
+        Seconds that a rank waits for another before the job is ended; the wait is named after a tenth of it.
     progress : bool
         Whether rank 0 shows a bar.
     device : {"cpu", "gpu"}
@@ -154,7 +167,9 @@ def fit(
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
     loss.check(network.blocks[-1].activation)
     state_regularizers(network, method)
-    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, threads=1 if threads is None else threads)
+    threads_or_one = 1 if threads is None else threads
+    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, checkpoints=checkpoints, threads=threads_or_one)
+    expect_patience(patience)
     kappa = rule.kappa if kappa is None else read_kappa(kappa)
     if states_memory is not None:
         read_bytes(states_memory)
@@ -177,7 +192,11 @@ def fit(
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
         "data": dataset.name, "dtype": str(float_type(dtype)), "seed": seed, "batch_size": batch, "shuffle": shuffle,
     }  # fmt: skip
-    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid, "training"), _threads(comm, threads), _quiet():
+    with (
+        Grid(comm, plan.shards, plan.stages) as grid, guard(grid), StallWatch(grid, patience), _threads(comm, threads),
+        _quiet(), Signals() as signals, Logbook(grid) as logbook, ExitStack() as stack,
+    ):  # fmt: skip
+        ACTIVITY.enter("the start, reading data and making buffers")
         sampler = Sampler(dataset.train.n_samples, batch, seed, shuffle, grid.shards, grid.shard)
 
         def place(shapes: Shapes, n_local: int) -> Kept:
@@ -190,10 +209,16 @@ def fit(
             worker.stage.init(seed)
         else:
             worker.stage.load(params)
-        folder, first, history = open_run(worker, out, resume, attributes, config)
+        ACTIVITY.enter("the start, opening the run folder")
+        folder, path, position, history = open_run(worker, out, resume, attributes, config)
+        if folder is not None:
+            stack.callback(folder.close)
+        logbook.open(path)
+        LOG.info("%s, %s", plan, f"from epoch {position.epoch + 1}, batch {position.batch + 1}")
         tally.show_plan(grid)
-        run = Run(worker, dataset, folder, attributes, epochs, checkpoint_every, history, tally)
-        reason = run.loop(first, progress)
+        saving = Saving(path, checkpoint_every, checkpoints)
+        run = Run(worker, dataset, folder, attributes, epochs, saving, history, tally, signals)
+        reason = run.loop(position, progress)
         return run.result(reason)
 
 

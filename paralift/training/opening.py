@@ -2,63 +2,113 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from paralift.parallel.collect import share
-from paralift.training import checkpoint
+from paralift.parallel.grid import Grid
+from paralift.training import checkpoints, saving
 from paralift.training.metrics import RunFolder
+from paralift.training.run import Position
 from paralift.training.worker import Worker
+
+LOG = logging.getLogger("paralift")
 
 
 def open_run(
     worker: Worker, out: Any, resume: Any, attributes: Mapping[str, Any], config: str | None
-) -> tuple[RunFolder | None, int, list[dict[str, Any]]]:
-    """Return the run folder (on rank 0), the first epoch and the history; restore a checkpoint if asked; collective."""
+) -> tuple[RunFolder | None, Path | None, Position, list[dict[str, Any]]]:
+    """Return the run folder (an object on rank 0, its path on all), the position and the history; collective.
+
+    Raises
+    ------
+    AgreedError
+        If the folder cannot be written to or is another run's, or a checkpoint cannot be used; on all ranks.
+    """
     grid, error, folder = worker.grid, None, None
-    path, first, history = None, 0, []
+    path = _choose(grid, out, resume)
+    position, history, run = Position(), [], None
     if grid.rank == 0:
         try:
-            path = checkpoint_path(out, resume)
+            if path is not None:
+                found = checkpoints.attributes_of(path)
+                checkpoints.expect_same(path, found, attributes)
+                position = position_of(path, found)
             if out is not None:
                 _expect_new(out, path)
                 text = config if config is not None else _config_text(attributes)
                 folder = RunFolder(out, text, append=path is not None)
-            if path is not None:
-                _, found = checkpoint.load_params(path)
-                checkpoint.expect_same(path, found, attributes)
-                first = int(found["epoch"])
-                history = folder.drop_after(first) if folder is not None else []
-        except Exception as failure:
+                history = folder.drop_after(position.epoch) if path is not None else []
+                run = folder.path.resolve()
+        except (OSError, ValueError) as failure:
             error = failure
     grid.agree(error)
-    path, first, history = share(grid, (path, first, history))
+    position, history, run = share(grid, (position, history, run))
     if path is not None:
         try:
-            worker.restore(path)
-        except Exception as failure:
+            saving.restore(worker, path)
+        except (OSError, ValueError) as failure:
             error = failure
         grid.agree(error)
-    return folder, first, history
+        LOG.info("goes on from %s: epoch %d, batch %d", path, position.epoch + 1, position.batch + 1)
+    return folder, run, position, history
 
 
-def _expect_new(out: Any, path: Path | None) -> None:
-    """Raise ValueError rather than mix a new run with the checkpoints of an old one."""
-    if path is None and checkpoint.all_of(out):
-        raise ValueError(f'{out} holds the checkpoints of a run: pass resume="auto" to go on, or another folder')
+def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
+    """Return where a checkpoint stands.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not say so.
+    """
+    try:
+        found = Position(int(attributes["epoch"]), int(attributes["batch"]), float(attributes["loss"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise checkpoints.CheckpointError(f"{path}: epoch, batch or loss is missing or no number ({error})") from error
+    if found.epoch < 0 or found.batch < 0:
+        raise checkpoints.CheckpointError(f"{path}: epoch {found.epoch}, batch {found.batch}: expected no negative number")
+    return found
 
 
 def checkpoint_path(out: Any, resume: Any) -> Path | None:
-    """Return the checkpoint that `resume` means in the run folder `out`, None for a new run."""
+    """Return the checkpoint that `resume` names, the newest in the run folder `out` for "auto", None for a new run."""
     if resume is None:
         return None
     if resume != "auto":
         return Path(resume)
     if out is None:
         raise ValueError('resume="auto" needs a run folder: pass out="runs/name"')
-    found = checkpoint.all_of(out)
+    found = checkpoints.all_of(out)
     return found[-1] if found else None
+
+
+def _choose(grid: Grid, out: Any, resume: Any) -> Path | None:
+    """Return the checkpoint to go on from, whole in the eyes of all ranks; rank 0's arguments count; collective."""
+    error, path, found = None, None, []
+    if grid.rank == 0:
+        try:
+            path = checkpoint_path(out, resume)
+            found = checkpoints.all_of(out) if resume == "auto" else [path] if path is not None else []
+        except (OSError, ValueError) as failure:
+            error = failure
+    grid.agree(error)
+    found = share(grid, found)
+    try:
+        say = LOG.warning if grid.rank == 0 else LOG.info
+        path = checkpoints.newest_good(found, say, lambda each: saving.whole(grid, each))
+    except checkpoints.CheckpointError as failure:  # all ranks say the same of each checkpoint
+        error = failure
+    grid.agree(error)
+    return path
+
+
+def _expect_new(out: Any, path: Path | None) -> None:
+    """Raise ValueError rather than mix a new run with the checkpoints of an old one."""
+    if path is None and checkpoints.all_of(out):
+        raise ValueError(f'{out} holds the checkpoints of a run: pass resume="auto" to go on, or another folder')
 
 
 def _config_text(attributes: Mapping[str, Any]) -> str:

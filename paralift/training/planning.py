@@ -18,7 +18,7 @@ from paralift.parallel.grid import Grid
 from paralift.parallel.measure import Trial, measure
 from paralift.parallel.plan import Option, Plan, Question, best
 from paralift.parallel.predict import Prediction
-from paralift.training import checkpoint
+from paralift.training import checkpoints
 
 SOURCES = ("measured", "counted")
 """Where the costs of a plan come from."""
@@ -120,8 +120,7 @@ def stored_plan(path: Path | None) -> Plan | None:
     if path is None:
         return None
     try:
-        with checkpoint.open_file(path) as file:
-            text = file.attrs.get("plan")
-            return None if text is None else from_text(str(text))
-    except (ValueError, TypeError, KeyError, OSError):
+        text = checkpoints.attributes_of(path).get("plan")
+        return None if text is None else from_text(str(text))
+    except (ValueError, TypeError, KeyError):
         return None

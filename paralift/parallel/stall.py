@@ -1,0 +1,77 @@
+"""The stall watch: a thread that names what a rank waits for when nothing comes, and ends the job when it lasts too long.
+
+A rank that is stopped, a link that is cut, a collective that one rank does not reach: MPI reports none of them. The rank that
+waits knows for what and for whom. After a tenth of `patience` it says so, after all of it it ends the job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from types import TracebackType
+
+from paralift.exits import STALLED
+from paralift.parallel.activity import ACTIVITY, Wait
+from paralift.parallel.grid import Grid
+
+LOG = logging.getLogger("paralift")
+GRACE = 5.0
+"""Seconds that MPI gets to end the job before this process ends by itself: over a cut link it may not come back."""
+WARN = 0.1
+"""Share of the patience after which a wait is named."""
+
+
+class StallWatch:
+    """Watches this rank while the block runs; does nothing on one rank.
+
+    Parameters
+    ----------
+    grid : Grid
+    patience : float
+        Seconds.
+    """
+
+    def __init__(self, grid: Grid, patience: float) -> None:
+        self.grid, self.patience = grid, patience
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="paralift stall watch", daemon=True)
+
+    def __enter__(self) -> StallWatch:
+        if self.grid.world is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _watch(self) -> None:
+        named: Wait | None = None
+        while not self._end.wait(min(1.0, self.patience * WARN / 2)):
+            wait = ACTIVITY.wait
+            if wait is None:
+                continue
+            seconds = time.monotonic() - wait.since
+            if seconds >= self.patience:
+                self._give_up(wait, seconds)
+            elif seconds >= self.patience * WARN and wait is not named:
+                named = wait
+                LOG.warning("%s; the job is ended after %g s", self._text(wait, seconds), self.patience)
+
+    def _text(self, wait: Wait, seconds: float) -> str:
+        return f"has waited {seconds:.3g} s for {wait.what} ({ACTIVITY.where})"
+
+    def _give_up(self, wait: Wait, seconds: float) -> None:
+        LOG.error("%s: that is too long, the job is ended", self._text(wait, seconds))
+        threading.Thread(target=_leave, daemon=True).start()
+        self.grid.world.Abort(STALLED)
+
+
+def _leave() -> None:
+    time.sleep(GRACE)
+    os._exit(STALLED)

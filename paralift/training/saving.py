@@ -1,0 +1,177 @@
+"""What a rank puts into a checkpoint, and takes out of one that any number of ranks wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from paralift.kernels.arrays import Array, from_host, to_host
+from paralift.lifted.inference.norms import Norms
+from paralift.parallel.collect import gather, row_pieces
+from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.kept import Kept, host_rows
+from paralift.parallel.lifted_step import LiftedStep
+from paralift.parallel.unflushed_step import UnflushedStep
+from paralift.training.checkpoints import CheckpointError, Piece, Writing, open_file, prune, verify
+from paralift.training.checkpoints.read import array
+from paralift.training.worker import Worker
+
+Content = list[tuple[Piece, Callable[[], Iterator[np.ndarray]]]]
+
+
+def save(worker: Worker, folder: Path, attributes: Mapping[str, Any], keep: int, flight: bool = False) -> None:
+    """Write a checkpoint; collective.
+
+    Parameters
+    ----------
+    worker : Worker
+        The pipe is empty.
+    folder : path
+        Of the checkpoint.
+    attributes : mapping
+    keep : int
+        Checkpoints that stay in the run folder.
+    flight : bool
+        Whether the epoch goes on behind the checkpoint, so that what the next batches read belongs to it.
+
+    Raises
+    ------
+    AgreedError
+        If a rank cannot write; every rank raises it. The older checkpoints are as they were.
+    """
+    grid, writing = worker.grid, Writing(folder)
+    try:
+        _together(grid, writing.begin if grid.rank == 0 else None)
+        written = _together(grid, lambda: writing.write(grid.rank, _content(worker, flight)))
+        all_written = gather(grid, written)
+        _together(grid, (lambda: writing.finish(all_written, attributes)) if grid.rank == 0 else None)
+    except (OSError, RuntimeError) as error:  # AgreedError is one; alone, a rank raises its own
+        if grid.rank == 0:
+            writing.abandon()
+        text = f"checkpoint {folder} could not be written: {error}; older checkpoints are as they were"
+        raise AgreedError(text) from error.__cause__
+    if grid.rank == 0:
+        with suppress(OSError):  # too many checkpoints are no reason to end a run
+            prune(folder.parent.parent, keep)
+
+
+def restore(worker: Worker, path: Path) -> None:
+    """Read this rank's part of a checkpoint; all that is missing or of another shape is an error of this rank.
+
+    Raises
+    ------
+    CheckpointError
+    """
+    stage, like = worker.stage, worker.stage.like
+    with open_file(path) as file:
+        for name, flat in _flats(worker).items():
+            _read(file, name, stage.layout.views(flat), like)
+        step = worker.step
+        if isinstance(step, LiftedStep):
+            if step.kept is not None:
+                _read_kept(worker, file, step.kept)
+            if "norms" in file:
+                _read_norms(file, step.estimator.norms, like)
+        elif isinstance(step, UnflushedStep) and "flight" in file:
+            for name, views in step.in_flight().items():
+                _read(file, f"flight/{name}", views, like)
+            step.resume()
+
+
+def whole(grid: Grid, path: Path) -> str:
+    """Return what is wrong with a checkpoint, empty if nothing is, the same on all ranks, which divide the work; collective."""
+    wrong = ""
+    try:
+        verify(path, grid.rank, grid.size)
+    except CheckpointError as error:
+        wrong = str(error)
+    return next((text for text in gather(grid, wrong, to_all=True) if text), "")
+
+
+def _together(grid: Grid, act: Callable[[], Any] | None) -> Any:
+    """Let this rank act, if it has to; all ranks raise if one fails; collective."""
+    error, value = None, None
+    try:
+        value = act() if act is not None else None
+    except (OSError, RuntimeError) as found:  # HDF5 says both where a disk is full
+        error = found
+    grid.agree(error)
+    return value
+
+
+def _content(worker: Worker, flight: bool) -> Content:
+    """Return what this rank writes: the shards of a stage divide its blocks, and each has its own samples."""
+    stage, grid, step = worker.stage, worker.grid, worker.step
+    own = {b.name for i, b in enumerate(stage.blocks) if i % grid.shards == grid.shard}
+    content: Content = []
+    for name, flat in _flats(worker).items():
+        content += _arrays(name, stage.layout.views(flat), own)
+    if isinstance(step, UnflushedStep) and flight:
+        for name, views in step.in_flight().items():
+            content += _arrays(f"flight/{name}", views, own)
+    if isinstance(step, LiftedStep):
+        if step.kept is not None:
+            content += _rows(worker, step.kept)
+        if flight:
+            numbers = {str(b.index): b.name for b in stage.blocks}
+            norms = step.estimator.norms.vectors
+            views = {f"{index}-{parent}": {"v": v} for (index, parent), v in norms.items()}
+            content += _arrays("norms", views, {key for key in views if numbers[key.partition("-")[0]] in own})
+    return content
+
+
+def _flats(worker: Worker) -> dict[str, Array]:
+    return {"params": worker.stage.flat, **{f"optimizer/{k}": a for k, a in worker.optimizer.arrays.items()}}
+
+
+def _arrays(prefix: str, views: Mapping[str, Mapping[str, Array]], own: set[str]) -> Content:
+    def one(a: Array) -> Callable[[], Iterator[np.ndarray]]:
+        return lambda: iter((to_host(a),))
+
+    return [
+        (Piece(f"{prefix}/{block}/{key}", tuple(a.shape), _name(a)), one(a))
+        for block, arrays in views.items() if block in own for key, a in arrays.items()
+    ]  # fmt: skip
+
+
+def _rows(worker: Worker, kept: Kept) -> Content:
+    first, last = worker.sampler.local_range
+    like, n = worker.stage.like, worker.sampler.n_samples
+
+    def parts(v: int) -> Callable[[], Iterator[np.ndarray]]:
+        pieces = row_pieces(0, last - first, kept.shapes[v])
+        return lambda: (host_rows(kept, v, a, b, like) for a, b in pieces)
+
+    return [(Piece(f"states/x{v}", (n, *shape), _name(like), first, last), parts(v)) for v, shape in kept.shapes.items()]
+
+
+def _read(file: h5py.File, prefix: str, views: Mapping[str, Mapping[str, Array]], like: Array) -> None:
+    for block, arrays in views.items():
+        for key, view in arrays.items():
+            found = array(file, f"{prefix}/{block}/{key}", view.shape)
+            view[...] = from_host(found.astype(_name(like), copy=False), like)
+
+
+def _read_kept(worker: Worker, file: h5py.File, kept: Kept) -> None:
+    first, last = worker.sampler.local_range
+    for v, shape in kept.shapes.items():
+        for start, stop in row_pieces(first, last, shape):
+            rows = array(file, f"states/x{v}", (worker.sampler.n_samples, *shape), start, stop)
+            kept.write(v, np.arange(start - first, stop - first), from_host(rows, worker.stage.like))
+
+
+def _read_norms(file: h5py.File, norms: Norms, like: Array) -> None:
+    for block in norms.stage.blocks:
+        for parent, shape in enumerate(block.parent_shapes):
+            if f"norms/{block.index}-{parent}" in file:
+                found = array(file, f"norms/{block.index}-{parent}/v", (1, *shape))
+                norms.vectors[block.index, parent] = from_host(found, like)
+
+
+def _name(a: Array) -> str:
+    return str(a.dtype).rsplit(".", 1)[-1]

@@ -1,0 +1,209 @@
+"""Checkpoints: what is written comes back; what is damaged is named and passed over; what fails leaves nothing behind."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import paralift as pl
+from paralift.training import checkpoints
+from paralift.training.checkpoints.manifest import NAME, Manifest
+
+
+def network():
+    return pl.Sequential(pl.Linear(4, 6), pl.Tanh(), pl.Linear(6, 3), pl.Softmax())
+
+
+def data():
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((20, 4)), rng.integers(0, 3, 20)
+
+
+def train(out, epochs=2, **settings):
+    return pl.fit(network(), data(), epochs=epochs, batch_size=5, out=out, progress=False, plan="counted", **settings)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return out, train(out)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of a run folder with two checkpoints."""
+    shutil.copytree(trained[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_what_is_written_comes_back(trained):
+    out, result = trained
+    params, attributes = checkpoints.load_params(checkpoints.latest(out))
+    for block, arrays in result.params.items():
+        for name, a in arrays.items():
+            np.testing.assert_array_equal(params[block][name], a)
+    assert (attributes["epoch"], attributes["batch"], attributes["step"]) == (2, 0, 8)
+    assert [path.name for path in checkpoints.all_of(out)] == ["step-000000004", "step-000000008"]
+
+
+def test_as_many_stay_as_are_asked_for(tmp_path):
+    train(tmp_path / "run", epochs=5, checkpoints=3)
+    assert [path.name for path in checkpoints.all_of(tmp_path / "run")] == [checkpoints.name(4 * k) for k in (3, 4, 5)]
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+
+
+def cut_off(path):
+    file = path / "rank-0.h5"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def flip_a_bit(path):
+    file = path / "rank-0.h5"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+
+
+def remove_a_file(path):
+    (path / "rank-0.h5").unlink()
+
+
+def remove_the_manifest(path):
+    (path / NAME).unlink()
+
+
+def cut_off_the_manifest(path):
+    file = path / NAME
+    file.write_text(file.read_text()[:-20])
+
+
+def flip_the_virtual_file(path):
+    file = path / "all.h5"
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGES = {
+    cut_off: "rank-0.h5: .* bytes, expected",
+    flip_a_bit: "rank-0.h5: its content does not have the checksum",
+    remove_a_file: "rank-0.h5: No such file or directory, but the manifest names it",
+    remove_the_manifest: "step-000000008: no such checkpoint: it has no manifest.json",
+    cut_off_the_manifest: "manifest.json: cannot be read",
+    flip_the_virtual_file: "all.h5: its content does not have the checksum",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_checkpoint_is_named_and_passed_over(run, damage, caplog):
+    damage(checkpoints.latest(run))
+    with pytest.raises(checkpoints.CheckpointError, match=DAMAGES[damage]):
+        checkpoints.load_params(checkpoints.latest(run))
+    said = []
+    assert checkpoints.newest_good(checkpoints.all_of(run), said.append).name == "step-000000004"
+    assert len(said) == 1 and said[0].startswith("checkpoint passed over: ")
+    resumed = train(run, resume="auto")
+    assert [record["epoch"] for record in resumed.history] == [1, 2]
+    assert not checkpoints.intact(checkpoints.latest(run)), "the damaged one was written anew"
+
+
+def test_none_whole_is_an_error(run):
+    for path in checkpoints.all_of(run):
+        flip_a_bit(path)
+    with pytest.raises(ValueError, match="no whole checkpoint: .*and 1 older ones neither.*start a new run"):
+        train(run, resume="auto")
+
+
+def edit(path, change):
+    document = json.loads((path / NAME).read_text())
+    change(document)
+    (path / NAME).write_text(json.dumps(document))
+
+
+WRONG_MANIFESTS = {
+    "another format": (lambda d: d.update(format=1), "format 1, expected 2"),
+    "out of the folder": (lambda d: d["files"].update({"../rank-0.h5": d["files"]["rank-0.h5"]}), "points out of the folder"),
+    "no checksum": (lambda d: d["files"].update({"rank-0.h5": {"bytes": 3}}), "has no size or no checksum"),
+    "no files": (lambda d: d.pop("files"), "is no JSON object"),
+    "no master": (lambda d: d["files"].pop("all.h5"), "all.h5 is not among the files"),
+    "list as attribute": (lambda d: d["attributes"].update(network=[1]), "neither text nor a number"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_MANIFESTS)
+def test_wrong_manifests(run, name):
+    change, message = WRONG_MANIFESTS[name]
+    edit(checkpoints.latest(run), change)
+    with pytest.raises(checkpoints.CheckpointError, match=message):
+        Manifest.read(checkpoints.latest(run))
+
+
+def resign(path):
+    """Give changed files the checksums that they have now, as somebody who means harm would."""
+
+    def change(document):
+        for name, entry in document["files"].items():
+            entry |= {"bytes": (path / name).stat().st_size, "sha256": checkpoints.read.durable.checksum(path / name)}
+
+    edit(path, change)
+
+
+def test_links_out_of_the_folder_are_refused(run, tmp_path):
+    path = checkpoints.latest(run)
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["a"] = np.zeros(3)
+    with h5py.File(path / "all.h5", "r+") as file:
+        file["params/stolen"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/a")
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="params/stolen is a link to elsewhere"):
+        checkpoints.load_params(path)
+
+
+def test_virtual_arrays_from_elsewhere_are_refused(run, tmp_path):
+    path = checkpoints.latest(run)
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["a"] = np.zeros(3)
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[...] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "a", (3,))
+    with h5py.File(path / "all.h5", "r+") as file:
+        file.create_virtual_dataset("params/stolen/W", layout)
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="which the manifest does not name"):
+        checkpoints.load_params(path)
+
+
+@pytest.mark.parametrize("bad", [{"epoch": None}, {"batch": -1}, {"loss": "much"}])
+def test_a_position_that_is_none(run, bad):
+    edit(checkpoints.latest(run), lambda document: document["attributes"].update(bad))
+    with pytest.raises(ValueError, match="epoch"):
+        train(run, epochs=4, resume=checkpoints.latest(run))
+
+
+def test_another_network_is_refused(run):
+    other = pl.Sequential(pl.Linear(4, 7), pl.Tanh(), pl.Linear(7, 3), pl.Softmax())
+    with pytest.raises(ValueError, match="network is .* this run has"):
+        pl.fit(other, data(), batch_size=5, out=run, resume="auto", progress=False, plan="counted")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_any_change_of_a_byte_is_found(trained, tmp_path_factory, choose):
+    """No byte of a checkpoint's files can change without being noticed; manifests may only change in their spaces."""
+    source = checkpoints.latest(trained[0])
+    path = tmp_path_factory.mktemp("copy") / source.name
+    shutil.copytree(source, path)
+    file = path / choose.draw(st.sampled_from(["rank-0.h5", "all.h5", NAME]))
+    content = bytearray(file.read_bytes())
+    at = choose.draw(st.integers(0, len(content) - 1))
+    content[at] ^= 1 << choose.draw(st.integers(0, 7))
+    file.write_bytes(content)
+    wrong = checkpoints.intact(path)
+    if not wrong:
+        before, after = Manifest.read(source), Manifest.read(path)
+        assert file.name == NAME and before.files == after.files
+    else:
+        assert file.name in wrong or path.name in wrong
