@@ -1,8 +1,8 @@
 """What the commands do: ``paralift train | run | evaluate | plot | plan | bench | doctor``.
 
-Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what
-was given, 75 stopped by a signal after a checkpoint, 76 ended by the stall watch, 130 interrupted. Under an MPI launcher every rank comes through here; rank 0 alone speaks, and ends the
-job if it must.
+Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what was given, 75
+stopped by a signal after a checkpoint, 76 ended by the stall watch, 130 interrupted. Under an MPI launcher every rank
+comes through here; rank 0 alone speaks, and ends the job if it must.
 """
 
 from __future__ import annotations
@@ -165,8 +165,7 @@ def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
         return 0
     from paralift.training import checkpoints, result
 
-    found = checkpoints.newest_good(checkpoints.all_of(args.run), _warn)
-    path = checkpoints.latest(args.run) if found is None else found
+    path = checkpoints.newest_good(checkpoints.all_of(args.run), _warn) or checkpoints.latest(args.run)
     params, attributes = checkpoints.load_params(path)
     network = read_network(str(path), "network", str(attributes["network"]))
     loss = read_loss(str(path), "loss", str(attributes["loss"]))

@@ -29,10 +29,10 @@ from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
+from paralift.mistakes import ConfigError, Mistakes, lines_of
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.versions import read_kappa
 from paralift.training.arguments import expect_patience
-from paralift.mistakes import ConfigError, Mistakes, lines_of
 from paralift.vocabulary import DATA, LOSS, METHOD, NETWORK, OPTIMIZER, Vocabulary
 
 

@@ -88,8 +88,8 @@ def line(command: Sequence[str], environment: Mapping[str, str], base: Mapping[s
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
-    Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that died of
-    signal s gives 128 + s. Nothing of the group survives.
+    Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
+    died of signal s gives 128 + s. Nothing of the group survives.
     """
     process = subprocess.Popen(list(command), env=dict(environment), start_new_session=True)
     try:

@@ -159,7 +159,7 @@ class UnflushedStep:
 
     def in_flight(self) -> dict[str, Params]:
         """Return what the next two batches will read, after a pause: views of the trained parameters, by block."""
-        found = {}
+        found: dict[str, Params] = {}
         for name, slot in zip(("next", "after"), self.slots, strict=True):
             views = self.stage.layout.views(slot.version, tracked=self.stage.flat)
             found[name] = {b.name: {key: views[b.name][key] for key in b.trained()} for b in self.stage.blocks if b.trained()}

@@ -65,9 +65,9 @@ def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
         If it does not say so.
     """
     try:
-        found = Position(int(attributes["epoch"]), int(attributes["batch"]), float(attributes["loss"]))
+        found = Position(int(attributes["epoch"]), int(attributes["batch"]), float(attributes["loss_sum"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise checkpoints.CheckpointError(f"{path}: epoch, batch or loss is missing or no number ({error})") from error
+        raise checkpoints.CheckpointError(f"{path}: epoch, batch or loss_sum is missing or no number ({error})") from error
     if found.epoch < 0 or found.batch < 0:
         raise checkpoints.CheckpointError(f"{path}: epoch {found.epoch}, batch {found.batch}: expected no negative number")
     return found

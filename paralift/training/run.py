@@ -36,11 +36,11 @@ class DivergedError(AgreedError, FloatingPointError):
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run stands: so many epochs, and so many batches of the next one, whose losses sum up to `loss`."""
+    """Where a run stands: so many epochs, and so many batches of the next one, whose losses sum up to `loss_sum`."""
 
     epoch: int = 0
     batch: int = 0
-    loss: float = 0.0
+    loss_sum: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Run:
         worker, epoch, n_batches = self.worker, position.epoch, self.worker.sampler.n_batches
         began, before, saved = time.perf_counter(), worker.step.traffic, self.save_seconds
         batches, wish = self.batches(epoch, position.batch), NOTHING
-        batch, total = next(batches), position.loss if worker.grid.rank == 0 else 0.0
+        batch, total = next(batches), position.loss_sum if worker.grid.rank == 0 else 0.0
         self.looks.start_epoch(position.batch)
         ACTIVITY.enter(f"training, epoch {epoch + 1}")
         for done in range(position.batch + 1, n_batches + 1):

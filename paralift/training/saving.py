@@ -17,7 +17,7 @@ from paralift.parallel.grid import AgreedError, Grid
 from paralift.parallel.kept import Kept, host_rows
 from paralift.parallel.lifted_step import LiftedStep
 from paralift.parallel.unflushed_step import UnflushedStep
-from paralift.training.checkpoints import CheckpointError, Piece, Writing, open_file, prune, verify
+from paralift.training.checkpoints import CheckpointError, Piece, Writing, attributes_of, open_file, prune, verify
 from paralift.training.checkpoints.read import array
 from paralift.training.worker import Worker
 
@@ -75,8 +75,9 @@ def restore(worker: Worker, path: Path) -> None:
         if isinstance(step, LiftedStep):
             if step.kept is not None:
                 _read_kept(worker, file, step.kept)
-            if "norms" in file:
+            if "norms" in file:  # the epoch goes on, and so do its power iterations
                 _read_norms(file, step.estimator.norms, like)
+                step.epoch = int(attributes_of(path)["epoch"])  # type: ignore[arg-type]
         elif isinstance(step, UnflushedStep) and "flight" in file:
             for name, views in step.in_flight().items():
                 _read(file, f"flight/{name}", views, like)

@@ -27,7 +27,8 @@ SCRIPT = """
     net = pl.Sequential(pl.Linear(40, 80), pl.ReLU(), pl.Linear(80, 3), pl.Softmax())
     data = rng.standard_normal((160, 40)), rng.integers(0, 3, 160)
     try:
-        pl.fit(net, data, optimizer=Filling(0.1), epochs=3, batch_size=8, stages=2, plan="counted", progress=False, out=sys.argv[1])
+        settings = dict(stages=2, plan="counted", progress=False, out=sys.argv[1])
+        pl.fit(net, data, optimizer=Filling(0.1), epochs=3, batch_size=8, **settings)
     except RuntimeError as error:
         sys.stderr.write(f"rank {{MPI.COMM_WORLD.Get_rank()}}: {{type(error).__name__}}: {{error}}\\n")
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

@@ -36,8 +36,8 @@ def train(method, comm, stages, out=None, resume=None):
     size = 1 if comm is None else comm.Get_size()
     plan = Plan(size // stages, stages, split(block_costs(network), stages), 1 if stages == 1 else 3, schedule)
     return pl.fit(
-        network, data, test=data, method=method, optimizer=Slow(0.05, momentum=0.5), epochs=EPOCHS, batch_size=8, dtype="float64",
-        comm=comm, plan=plan, out=out, resume=resume, patience=20.0, progress=False,
+        network, data, test=data, method=method, optimizer=Slow(0.05, momentum=0.5), epochs=EPOCHS, batch_size=8,
+        dtype="float64", comm=comm, plan=plan, out=out, resume=resume, patience=20.0, progress=False,
     )  # fmt: skip
 
 

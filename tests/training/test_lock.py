@@ -7,11 +7,19 @@ import pytest
 
 from paralift.training.lock import FolderLock
 
-HOLD = "import sys, pathlib, paralift.training.lock as lock; held = lock.FolderLock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+HOLD = """
+import sys
+from pathlib import Path
+from paralift.training.lock import FolderLock
+held = FolderLock(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_a_second_run_is_refused_until_the_first_is_dead(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout.readline() == "held\n"
         with pytest.raises(ValueError, match=f"in use by another run .process {process.pid} on .*name another folder"):

@@ -9,10 +9,10 @@ from mpi4py import MPI
 import paralift as pl
 from paralift.methods import Hard, Method, ProximalGradient
 from paralift.parallel import collect
-from paralift.training import saving
 from paralift.parallel.budget import ranks_of_node
 from paralift.parallel.grid import AgreedError
 from paralift.parallel.plan import block_costs, split
+from paralift.training import saving
 
 WORLD = MPI.COMM_WORLD
 SIZE = WORLD.Get_size()

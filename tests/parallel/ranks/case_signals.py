@@ -1,4 +1,4 @@
-"""A run that is stopped in the middle of an epoch goes on as if nothing had happened: same bits on the same ranks, 1e-10 on others.
+"""A run that is stopped in the middle of an epoch goes on as if nothing had been: same bits on the same ranks, 1e-10 on others.
 
 The signals come from the update rule, on one rank alone, so that each run is stopped at the same batch every time.
 """
@@ -80,7 +80,7 @@ def on_one_rank(method, out, **settings):
 def test_stopped_and_resumed(method, grid, number, folder):
     plan = plan_of(NETWORKS["chain"](), grid, METHODS[method][1])
     whole = train(WORLD, plan, method)
-    Signalling.at, Signalling.number = (18 if WORLD.Get_size() - 1 == RANK else None), number  # in the second of 14 batches each
+    Signalling.at, Signalling.number = (18 if WORLD.Get_size() - 1 == RANK else None), number  # in the second epoch
     stopped = train(WORLD, plan, method, folder)
     Signalling.at = None
     assert stopped.reason is pl.Reason.STOPPED

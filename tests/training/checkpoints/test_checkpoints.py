@@ -176,7 +176,7 @@ def test_virtual_arrays_from_elsewhere_are_refused(run, tmp_path):
         checkpoints.load_params(path)
 
 
-@pytest.mark.parametrize("bad", [{"epoch": None}, {"batch": -1}, {"loss": "much"}])
+@pytest.mark.parametrize("bad", [{"epoch": None}, {"batch": -1}, {"loss_sum": "much"}])
 def test_a_position_that_is_none(run, bad):
     edit(checkpoints.latest(run), lambda document: document["attributes"].update(bad))
     with pytest.raises(ValueError, match="epoch"):
