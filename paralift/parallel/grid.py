@@ -6,12 +6,15 @@ entry and never used again; a context manager frees what was made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from paralift.parallel.activity import ACTIVITY
+
+T = TypeVar("T")
 
 
 class Grid:
@@ -105,6 +108,23 @@ class Grid:
             rank, text = failed[0]
             others = f" ({len(failed)} of {self.size} ranks failed)" if len(failed) > 1 else ""
             raise AgreedError(f"rank {rank}: {text}{others}") from error
+
+
+    def together(self, act: Callable[[], T] | None) -> T | None:
+        """Let this rank act, if it has to, and return what comes of it; all ranks raise if one fails; collective.
+
+        Raises
+        ------
+        AgreedError
+            Where a rank's files cannot be read or written (HDF5 says OSError or RuntimeError where a disk is full).
+        """
+        error, value = None, None
+        try:
+            value = act() if act is not None else None
+        except (OSError, RuntimeError) as found:
+            error = found
+        self.agree(error)
+        return value
 
 
 class AgreedError(RuntimeError):

@@ -6,12 +6,25 @@ import logging
 import os
 import platform
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from paralift.parallel.grid import Grid
 
 LOG = logging.getLogger("paralift")
+
+
+class _File(logging.FileHandler):
+    """A file whose disk may be full: what cannot be written is lost, and the run is not bothered."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Close the file, whatever becomes of its last lines."""
+        with suppress(OSError):
+            super().close()
 
 
 class Logbook:
@@ -41,7 +54,7 @@ class Logbook:
             return
         try:
             (run / "logs").mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(run / "logs" / self.name, encoding="utf-8")
+            file = _File(run / "logs" / self.name, encoding="utf-8")
         except OSError as error:
             LOG.warning("keeps no logbook: %s", error)
             return

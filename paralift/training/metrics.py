@@ -52,8 +52,11 @@ class RunFolder:
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Append one epoch to metrics.jsonl."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        try:
+            with self.metrics.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, f"an epoch cannot be recorded: {error.strerror}", str(self.metrics)) from error
 
     def drop_after(self, epoch: int) -> list[dict[str, Any]]:
         """Keep the records up to `epoch` only (a run that died behind its last checkpoint); return them."""

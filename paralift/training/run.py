@@ -171,8 +171,8 @@ class Run:
             **self.measure(),
         }
         self.history.append(record)
-        if self.folder is not None:
-            self.folder.record(record)
+        folder = self.folder
+        self.worker.grid.together(None if folder is None else lambda: folder.record(record))
         LOG.info("%s", "  ".join(f"{key} {value:.6g}" for key, value in record.items()))
 
     def measure(self) -> dict[str, float]:
@@ -230,8 +230,8 @@ class Run:
         if "loss" in last:
             summary["train_loss"] = last["loss"]
         summary = share(worker.grid, summary)
-        if self.folder is not None:
-            self.folder.summary(summary)
+        folder = self.folder
+        worker.grid.together(None if folder is None else lambda: folder.summary(summary))
         params = worker.params()
         worker.close()
         return Result(worker.network, worker.loss, params, self.history, reason, summary)

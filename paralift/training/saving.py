@@ -46,10 +46,10 @@ def save(worker: Worker, folder: Path, attributes: Mapping[str, Any], keep: int,
     """
     grid, writing = worker.grid, Writing(folder)
     try:
-        _together(grid, writing.begin if grid.rank == 0 else None)
-        written = _together(grid, lambda: writing.write(grid.rank, _content(worker, flight)))
+        grid.together(writing.begin if grid.rank == 0 else None)
+        written = grid.together(lambda: writing.write(grid.rank, _content(worker, flight)))
         all_written = gather(grid, written)
-        _together(grid, (lambda: writing.finish(all_written, attributes)) if grid.rank == 0 else None)
+        grid.together((lambda: writing.finish(all_written, attributes)) if grid.rank == 0 else None)
     except (OSError, RuntimeError) as error:  # AgreedError is one; alone, a rank raises its own
         if grid.rank == 0:
             writing.abandon()
@@ -92,17 +92,6 @@ def whole(grid: Grid, path: Path) -> str:
     except CheckpointError as error:
         wrong = str(error)
     return next((text for text in gather(grid, wrong, to_all=True) if text), "")
-
-
-def _together(grid: Grid, act: Callable[[], Any] | None) -> Any:
-    """Let this rank act, if it has to; all ranks raise if one fails; collective."""
-    error, value = None, None
-    try:
-        value = act() if act is not None else None
-    except (OSError, RuntimeError) as found:  # HDF5 says both where a disk is full
-        error = found
-    grid.agree(error)
-    return value
 
 
 def _content(worker: Worker, flight: bool) -> Content:

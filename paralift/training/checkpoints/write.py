@@ -14,6 +14,7 @@ import numpy as np
 
 from paralift import durable
 from paralift.training.checkpoints.manifest import ALL, Entry, Manifest
+from paralift.training.checkpoints.patient import write_hdf5
 
 Rows = Iterator[np.ndarray]
 
@@ -88,11 +89,12 @@ class Writing:
             The function yields the rows of the piece, in order, a part at a time.
         """
         path = self.part / f"rank-{rank}.h5"
-        with h5py.File(path, "w", locking=False) as file:
+
+        def fill(file: h5py.File) -> None:
             for piece, parts in content:
-                dataset = file.create_dataset(piece.name, piece.own_shape, piece.dtype)
-                _fill(dataset, parts())
-        durable.sync(path)
+                _fill(file.create_dataset(piece.name, piece.own_shape, piece.dtype), parts())
+
+        write_hdf5(path, fill)
         return Written(path.name, Entry(path.stat().st_size, durable.checksum(path)), [piece for piece, _ in content])
 
     def finish(self, written: Sequence[Written], attributes: Mapping[str, Any]) -> None:
@@ -111,7 +113,8 @@ class Writing:
                     "system that all ranks share"
                 )
         master = self.part / ALL
-        with h5py.File(master, "w", locking=False, libver="latest") as file:
+
+        def fill(file: h5py.File) -> None:
             for piece, sources in _whole(written).items():
                 layout = h5py.VirtualLayout(piece.shape, piece.dtype)
                 for source, part in sources:
@@ -121,7 +124,7 @@ class Writing:
                     elif part.stop > part.start:
                         layout[part.start : part.stop] = origin
                 file.create_virtual_dataset(piece.name, layout)
-        durable.sync(master)
+        write_hdf5(master, fill)
         files = {each.file: each.entry for each in written}
         files[ALL] = Entry(master.stat().st_size, durable.checksum(master))
         Manifest(attributes, files).write(self.part)
