@@ -7,12 +7,15 @@ import os
 import platform
 import sys
 from contextlib import suppress
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from types import TracebackType
 
 from paralift.parallel.grid import Grid
 
 LOG = logging.getLogger("paralift")
+EARLY = 1000
+"""Lines of a start that are kept until there is a file."""
 
 
 class _File(logging.FileHandler):
@@ -39,6 +42,7 @@ class Logbook:
         self.name = f"rank-{grid.rank}.log"
         self.where = f"rank {grid.rank} (shard {grid.shard}, stage {grid.stage})"
         self.handlers: list[logging.Handler] = []
+        self.early = MemoryHandler(EARLY, logging.CRITICAL + 1, flushOnClose=False)
         self.level = LOG.level
 
     def __enter__(self) -> Logbook:
@@ -46,6 +50,7 @@ class Logbook:
         screen = logging.StreamHandler(sys.stderr)
         screen.setLevel(logging.WARNING)
         self._add(screen, f"paralift: {self.where}: %(message)s")
+        self._add(self.early, "%(message)s")
         return self
 
     def open(self, run: Path | None) -> None:
@@ -58,8 +63,11 @@ class Logbook:
         except OSError as error:
             LOG.warning("keeps no logbook: %s", error)
             return
+        LOG.removeHandler(self.early)
         self._add(file, "%(asctime)s %(levelname)s %(message)s")
         LOG.info("%s: process %d on %s, Python %s", self.where, os.getpid(), platform.node(), platform.python_version())
+        self.early.setTarget(file)
+        self.early.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
