@@ -98,6 +98,7 @@ def _train_options() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--threads", type=int, metavar="N", help="BLAS threads of a rank")
+    parser.add_argument("--ft", action="store_true", help="when ranks die, the others go on (Open MPI with ULFM)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
     return parser
 

@@ -88,7 +88,7 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _together(lambda: _config(args))
     network, data, options = _together(config.build)
     out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
-    result = _fit(network, data, **options, out=out, resume=args.resume, progress=not args.quiet)
+    result = _fit(network, data, **options, out=out, resume=args.resume, survive=args.ft, progress=not args.quiet)
     stopped = result.reason in (Reason.STOPPED, Reason.STOPPED_UNSAVED)
     if _rank() == 0:
         plot_run(out)
@@ -233,7 +233,7 @@ def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
     _run_folder(args, config.name)
     if args.n is None:
         args.n, args.threads = _team(args, config)
-    start = [sys.executable] if args.alone else mpirun_command(args.n)
+    start = [sys.executable] if args.alone else mpirun_command(args.n, args.ft)
     command, environment = [*start, "-m", "paralift", "train", *_train_arguments(args)], mpi_environment(os.environ)
     if not (args.quiet or args.alone):
         print(f"paralift: {line(command, environment, os.environ)}", file=sys.stderr, flush=True)
@@ -257,7 +257,7 @@ def _train_arguments(args: argparse.Namespace) -> list[str]:
     for name in ("out", "resume", "epochs", "seed", "threads"):
         value = getattr(args, name)
         given += [] if value is None else [f"--{name}={value}"]
-    return given + [f"--{name}" for name in ("quiet", "debug") if getattr(args, name)]
+    return given + [f"--{name}" for name in ("ft", "quiet", "debug") if getattr(args, name)]
 
 
 def bench(args: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -21,6 +21,8 @@ FORWARDED = {
 }
 """What `run` hands on to the launcher, which hands it on to the ranks. A launcher kills its ranks at SIGTERM: they get the
 signal that asks for a checkpoint and the end instead."""
+ULFM = ("--with-ft", "ulfm")
+"""Options of Open MPI's launcher."""
 GRACE = 5.0
 """Seconds between a job's end, or a second interrupt, and the end of whatever it left."""
 
@@ -55,8 +57,10 @@ def mpi_environment(base: Mapping[str, str]) -> dict[str, str]:
     return {**settings, **base}
 
 
-def mpirun_command(n: int) -> list[str]:
+def mpirun_command(n: int, survive: bool = False) -> list[str]:
     """Return the start of a command for `n` ranks: the launcher beside this Python, this Python, ``-m mpi4py``.
+
+    With `survive`, the death of a rank does not end the job: the others are told of it (ULFM).
 
     The launcher of the same environment fits its mpi4py; one found on PATH may belong to another MPI and would start
     `n` runs that do not know each other. Under ``-m mpi4py`` a rank's exception ends the job instead of hanging it.
@@ -76,7 +80,7 @@ def mpirun_command(n: int) -> list[str]:
             f"no MPI launcher {launcher}; install one: pip install 'paralift[mpi]', or use your cluster's own: "
             f"mpirun -n {n} {sys.executable} -m mpi4py -m paralift train ..."
         )
-    return [str(launcher), "-n", str(n), sys.executable, "-m", "mpi4py"]
+    return [str(launcher), *(ULFM if survive else ()), "-n", str(n), sys.executable, "-m", "mpi4py"]
 
 
 def line(command: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> str:

@@ -146,7 +146,7 @@ def test_plan_that_does_not_fit_into_the_memory(config, capsys):
 def test_run_without_n_takes_the_fastest_team(config, monkeypatch, capsys):
     commands = []
     monkeypatch.setattr(cli, "run", lambda command, environment: commands.append(command) or 0)
-    monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", "-n", str(n)])
+    monkeypatch.setattr(cli, "mpirun_command", lambda n, survive: ["mpirun", "-n", str(n)])
     monkeypatch.setattr(advice, "cores", lambda: 2)
     monkeypatch.setattr(advice.Job, "costs", lambda self, threads: replace(count(self.config.network), step=1e-3 * threads))
     assert main(["run", config, "--out", "r"]) == 0
@@ -194,7 +194,7 @@ def test_run_starts_train_with_the_same_arguments(config, monkeypatch):
         return 7
 
     monkeypatch.setattr(cli, "run", fake)
-    monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", str(n)])
+    monkeypatch.setattr(cli, "mpirun_command", lambda n, survive: ["mpirun", str(n)])
     assert main(["run", "-n", "2", config, "--out", "x y", "--epochs=3", "--seed", "0", "--quiet"]) == 7
     expected = [
         "mpirun",

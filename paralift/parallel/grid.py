@@ -116,12 +116,12 @@ class Grid:
         Raises
         ------
         AgreedError
-            Where a rank's files cannot be read or written (HDF5 says OSError or RuntimeError where a disk is full).
+            Where a rank's arguments are wrong, or its files cannot be read or written.
         """
         error, value = None, None
         try:
             value = act() if act is not None else None
-        except (OSError, RuntimeError) as found:
+        except (OSError, RuntimeError, ValueError) as found:
             error = found
         self.agree(error)
         return value

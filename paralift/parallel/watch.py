@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.survival import RankLost
 
 
 @contextmanager
@@ -16,11 +17,11 @@ def guard(grid: Grid) -> Iterator[None]:
     """Run a block in which ranks depend on each other.
 
     An exception that this rank alone raises is printed with the rank, its shard and stage and the phase of the run, and
-    ends the job on all ranks. An `AgreedError` passes: all ranks raise it. On one rank every exception passes.
+    ends the job on all ranks. An `AgreedError` or a `RankLost` passes: all ranks raise it. On one rank every exception passes.
     """
     try:
         yield
-    except AgreedError:
+    except (AgreedError, RankLost):
         raise
     except BaseException as error:
         if grid.world is None:

@@ -4,56 +4,97 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from paralift.parallel.collect import share
 from paralift.parallel.grid import Grid
+from paralift.parallel.plan import Plan
 from paralift.training import checkpoints, saving
+from paralift.training.copies import Copies, complete, restore
 from paralift.training.metrics import RunFolder
-from paralift.training.run import Position
+from paralift.training.planning import stored_plan
+from paralift.training.position import Position
 from paralift.training.worker import Worker
 
 LOG = logging.getLogger("paralift")
 
 
+class Opened(NamedTuple):
+    """A run at its start.
+
+    Attributes
+    ----------
+    folder : RunFolder or None
+        On rank 0 alone.
+    run : path or None
+        The same folder, on all ranks.
+    position : Position
+    history : list of dict
+    """
+
+    folder: RunFolder | None
+    run: Path | None
+    position: Position
+    history: list[dict[str, Any]]
+
+
 def open_run(
-    worker: Worker, out: Any, resume: Any, attributes: Mapping[str, Any], config: str | None
-) -> tuple[RunFolder | None, Path | None, Position, list[dict[str, Any]]]:
-    """Return the run folder (an object on rank 0, its path on all), the position and the history; collective.
+    worker: Worker, out: Any, resume: Any, attributes: Mapping[str, Any], config: str | None, past: Copies | None = None
+) -> Opened:
+    """Open the run folder, and bring the parameters to where the run goes on; collective.
+
+    Parameters
+    ----------
+    past : Copies, optional
+        Of an attempt that lost ranks; they count more than checkpoints, which are older.
 
     Raises
     ------
     AgreedError
         If the folder cannot be written to or is another run's, or a checkpoint cannot be used; on all ranks.
     """
-    grid, error, folder = worker.grid, None, None
-    path = _choose(grid, out, resume)
-    position, history, run = Position(), [], None
-    if grid.rank == 0:
-        try:
-            if path is not None:
-                found = checkpoints.attributes_of(path)
-                checkpoints.expect_same(path, found, attributes)
-                position = position_of(path, found)
-            if out is not None:
-                _expect_new(out, path)
-                text = config if config is not None else _config_text(attributes)
-                folder = RunFolder(out, text, append=path is not None)
-                history = folder.drop_after(position.epoch) if path is not None else []
-                run = folder.path.resolve()
-        except (OSError, ValueError) as failure:
-            error = failure
-    grid.agree(error)
-    position, history, run = share(grid, (position, history, run))
-    if path is not None:
-        try:
-            saving.restore(worker, path)
-        except (OSError, ValueError) as failure:
-            error = failure
-        grid.agree(error)
-        LOG.info("goes on from %s: epoch %d, batch %d", path, position.epoch + 1, position.batch + 1)
-    return folder, run, position, history
+    grid = worker.grid
+    copy = None if past is None else past.common(grid.world)
+    if copy is not None and not complete(copy, grid.world, frozenset(saving.places(worker, copy.position.batch > 0))):
+        copy = None
+    path = None if copy is not None else _choose(grid, out, resume)
+    position, history = (Position(), []) if copy is None else (copy.position, copy.history)
+
+    def begin() -> Opened:
+        at, past_records = position, history
+        if path is not None:
+            found = checkpoints.attributes_of(path)
+            checkpoints.expect_same(path, found, attributes)
+            at = position_of(path, found)
+        if out is None:
+            return Opened(None, None, at, past_records)
+        goes_on = path is not None or past is not None
+        if not goes_on:
+            _expect_new(out)
+        folder = RunFolder(out, config if config is not None else _config_text(attributes), append=goes_on)
+        records = folder.drop_after(at.epoch) if goes_on else []
+        return Opened(folder, folder.path.resolve(), at, records)
+
+    opened = grid.together(begin if grid.rank == 0 else None)
+    run, position, history = share(grid, None if opened is None else opened[1:])
+    if copy is not None:
+        restore(worker, copy)
+        LOG.info("goes on from copies in memory")
+    elif path is not None:
+        grid.together(lambda: saving.restore(worker, path))
+        LOG.info("goes on from %s", path)
+    return Opened(None if opened is None else opened.folder, run, position, history)
+
+
+def stored(comm: Any, out: Any, resume: Any) -> Plan | None:
+    """Return the plan of the checkpoint that the run goes on from, in rank 0's eyes; collective."""
+    plan = None
+    if resume is not None and (comm is None or comm.Get_rank() == 0):
+        with suppress(ValueError):  # said to all ranks when the run is opened
+            plan = stored_plan(checkpoint_path(out, resume))
+    return plan if comm is None else comm.bcast(plan)
 
 
 def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
@@ -105,9 +146,9 @@ def _choose(grid: Grid, out: Any, resume: Any) -> Path | None:
     return path
 
 
-def _expect_new(out: Any, path: Path | None) -> None:
+def _expect_new(out: Any) -> None:
     """Raise ValueError rather than mix a new run with the checkpoints of an old one."""
-    if path is None and checkpoints.all_of(out):
+    if checkpoints.all_of(out):
         raise ValueError(f'{out} holds the checkpoints of a run: pass resume="auto" to go on, or another folder')
 
 

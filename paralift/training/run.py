@@ -18,8 +18,10 @@ from paralift.parallel.collect import share
 from paralift.parallel.grid import AgreedError
 from paralift.parallel.traffic import Traffic
 from paralift.training import checkpoints, planning, saving
+from paralift.training.copies import Copies
 from paralift.training.looks import Look, Looks
 from paralift.training.metrics import RunFolder, peak_memory, versions
+from paralift.training.position import Position
 from paralift.training.progress import Bar
 from paralift.training.result import Reason, Result, scores
 from paralift.training.signals import Signals
@@ -32,15 +34,6 @@ NOTHING = Look(0.0, False, False, 0)
 
 class DivergedError(AgreedError, FloatingPointError):
     """The loss or the parameters are no longer finite; every rank raises it."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands: so many epochs, and so many batches of the next one, whose losses sum up to `loss_sum`."""
-
-    epoch: int = 0
-    batch: int = 0
-    loss_sum: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -68,10 +61,11 @@ class Run:
     def __init__(
         self, worker: Worker, data: Dataset, folder: RunFolder | None, attributes: Mapping[str, Any], epochs: int,
         saving: Saving, history: list[dict[str, Any]], tally: Tally, signals: Signals,
+        copies: Copies | None,
     ) -> None:  # fmt: skip
         self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
         self.epochs, self.saving, self.history, self.tally = epochs, saving, history, tally
-        self.looks = Looks(worker.grid, signals)
+        self.looks, self.copies = Looks(worker.grid, signals), copies
         self.train_seconds, self.save_seconds, self.steps = 0.0, 0.0, 0  # of this run, without what a checkpoint brings
         self.traffic = Traffic()
         self.start = time.perf_counter()
@@ -89,6 +83,7 @@ class Run:
     def epoch(self, position: Position, bar: Bar) -> bool:
         """Train one epoch, or what is left of it; return whether a signal ends the run."""
         worker, epoch, n_batches = self.worker, position.epoch, self.worker.sampler.n_batches
+        self.copy(position)
         began, before, saved = time.perf_counter(), worker.step.traffic, self.save_seconds
         batches, wish = self.batches(epoch, position.batch), NOTHING
         batch, total = next(batches), position.loss_sum if worker.grid.rank == 0 else 0.0
@@ -96,16 +91,19 @@ class Run:
         ACTIVITY.enter(f"training, epoch {epoch + 1}")
         for done in range(position.batch + 1, n_batches + 1):
             ACTIVITY.batch = done
-            pause = self.due(wish)  # what follows a pause must not be under way
+            pause = self.due(wish)  # what follows a pause must not be under way then
             following = None if pause else next(batches, None)
             total = total + worker.step(batch, following)
             if done == n_batches:
                 break
             if pause:
                 worker.step.pause()
-                self.save(Position(epoch, done, self.looks.now(self.health(total), done).loss))
+                here = Position(epoch, done, self.looks.now(self.health(total), done).loss)
+                if wish.save or wish.stop:
+                    self.save(here)
                 if wish.stop:
                     return True
+                self.copy(here)
                 wish, following = NOTHING, next(batches)
             elif self.looks.due(done):
                 wish = self.obey(self.looks.next(self.health(total), done), epoch)
@@ -130,8 +128,13 @@ class Run:
         return stop
 
     def due(self, wish: Look) -> bool:
-        """Return whether the run pauses for a wish: without a run folder there is nothing to save."""
-        return wish.stop or (wish.save and self.saving.run is not None)
+        """Return whether the run pauses behind a look: without a run folder there is nothing to save."""
+        return wish.stop or (wish.save and self.saving.run is not None) or (self.copies is not None and wish is not NOTHING)
+
+    def copy(self, position: Position) -> None:
+        """Take copies for the case that a rank dies, if it is wanted; collective."""
+        if self.copies is not None:
+            self.copies.take(self.worker, position, self.history)
 
     def batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the batches of an epoch from number `first` on."""

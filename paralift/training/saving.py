@@ -12,6 +12,7 @@ import numpy as np
 
 from paralift.kernels.arrays import Array, from_host, to_host
 from paralift.lifted.inference.norms import Norms
+from paralift.lifted.network import Params
 from paralift.parallel.collect import gather, row_pieces
 from paralift.parallel.grid import AgreedError, Grid
 from paralift.parallel.kept import Kept, host_rows
@@ -67,21 +68,40 @@ def restore(worker: Worker, path: Path) -> None:
     ------
     CheckpointError
     """
-    stage, like = worker.stage, worker.stage.like
+    like, step = worker.stage.like, worker.step
     with open_file(path) as file:
-        for name, flat in _flats(worker).items():
-            _read(file, name, stage.layout.views(flat), like)
-        step = worker.step
+        flight = "flight" in file
+        for name, view in places(worker, flight).items():
+            found = array(file, name, view.shape)
+            view[...] = from_host(found.astype(_name(like), copy=False), like)
         if isinstance(step, LiftedStep):
             if step.kept is not None:
                 _read_kept(worker, file, step.kept)
             if "norms" in file:  # the epoch goes on, and so do its power iterations
                 _read_norms(file, step.estimator.norms, like)
                 step.epoch = int(attributes_of(path)["epoch"])  # type: ignore[arg-type]
-        elif isinstance(step, UnflushedStep) and "flight" in file:
-            for name, views in step.in_flight().items():
-                _read(file, f"flight/{name}", views, like)
+        elif isinstance(step, UnflushedStep) and flight:
             step.resume()
+
+
+def places(worker: Worker, flight: bool) -> dict[str, Array]:
+    """Return views of all arrays of this rank's stage that shards have in common, by their names in a checkpoint.
+
+    Parameters
+    ----------
+    worker : Worker
+    flight : bool
+        Whether the epoch goes on: with what the next two batches read.
+    """
+    layout, step = worker.stage.layout, worker.step
+    flats = {"params": worker.stage.flat, **{f"optimizer/{k}": a for k, a in worker.optimizer.arrays.items()}}
+    groups: dict[str, Params] = {name: layout.views(flat) for name, flat in flats.items()}
+    if isinstance(step, UnflushedStep) and flight:
+        groups |= {f"flight/{name}": views for name, views in step.in_flight().items()}
+    return {
+        f"{name}/{block}/{key}": view
+        for name, views in groups.items() for block, arrays in views.items() for key, view in arrays.items()
+    }  # fmt: skip
 
 
 def whole(grid: Grid, path: Path) -> str:
@@ -95,38 +115,21 @@ def whole(grid: Grid, path: Path) -> str:
 
 
 def _content(worker: Worker, flight: bool) -> Content:
-    """Return what this rank writes: the shards of a stage divide its blocks, and each has its own samples."""
-    stage, grid, step = worker.stage, worker.grid, worker.step
-    own = {b.name for i, b in enumerate(stage.blocks) if i % grid.shards == grid.shard}
-    content: Content = []
-    for name, flat in _flats(worker).items():
-        content += _arrays(name, stage.layout.views(flat), own)
-    if isinstance(step, UnflushedStep) and flight:
-        for name, views in step.in_flight().items():
-            content += _arrays(f"flight/{name}", views, own)
-    if isinstance(step, LiftedStep):
-        if step.kept is not None:
-            content += _rows(worker, step.kept)
-        if flight:
-            numbers = {str(b.index): b.name for b in stage.blocks}
-            norms = step.estimator.norms.vectors
-            views = {f"{index}-{parent}": {"v": v} for (index, parent), v in norms.items()}
-            content += _arrays("norms", views, {key for key in views if numbers[key.partition("-")[0]] in own})
+    """Return what this rank writes: the shards of a stage divide its arrays, and each has its own samples."""
+    grid, step = worker.grid, worker.step
+    views = places(worker, flight)
+    if isinstance(step, LiftedStep) and flight:
+        norms = step.estimator.norms.vectors
+        views |= {f"norms/{index}-{parent}/v": v for (index, parent), v in norms.items()}
+    own = [(name, view) for i, (name, view) in enumerate(views.items()) if i % grid.shards == grid.shard]
+    content: Content = [(Piece(name, tuple(view.shape), _name(view)), _one(view)) for name, view in own]
+    if isinstance(step, LiftedStep) and step.kept is not None:
+        content += _rows(worker, step.kept)
     return content
 
 
-def _flats(worker: Worker) -> dict[str, Array]:
-    return {"params": worker.stage.flat, **{f"optimizer/{k}": a for k, a in worker.optimizer.arrays.items()}}
-
-
-def _arrays(prefix: str, views: Mapping[str, Mapping[str, Array]], own: set[str]) -> Content:
-    def one(a: Array) -> Callable[[], Iterator[np.ndarray]]:
-        return lambda: iter((to_host(a),))
-
-    return [
-        (Piece(f"{prefix}/{block}/{key}", tuple(a.shape), _name(a)), one(a))
-        for block, arrays in views.items() if block in own for key, a in arrays.items()
-    ]  # fmt: skip
+def _one(a: Array) -> Callable[[], Iterator[np.ndarray]]:
+    return lambda: iter((to_host(a),))
 
 
 def _rows(worker: Worker, kept: Kept) -> Content:
@@ -138,13 +141,6 @@ def _rows(worker: Worker, kept: Kept) -> Content:
         return lambda: (host_rows(kept, v, a, b, like) for a, b in pieces)
 
     return [(Piece(f"states/x{v}", (n, *shape), _name(like), first, last), parts(v)) for v, shape in kept.shapes.items()]
-
-
-def _read(file: h5py.File, prefix: str, views: Mapping[str, Mapping[str, Array]], like: Array) -> None:
-    for block, arrays in views.items():
-        for key, view in arrays.items():
-            found = array(file, f"{prefix}/{block}/{key}", view.shape)
-            view[...] = from_host(found.astype(_name(like), copy=False), like)
 
 
 def _read_kept(worker: Worker, file: h5py.File, kept: Kept) -> None:

@@ -1,0 +1,69 @@
+"""What is left of a run when ranks die: with an MPI that tells of it (ULFM), the survivors find each other and go on.
+
+A dead rank shows as an error of whatever MPI call meets it first. That rank's neighbours revoke the communicators, so that
+everybody else's calls fail too, and all survivors meet in `Shrink`. Whether the MPI can do that is found out by doing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from paralift.parallel.activity import ACTIVITY
+from paralift.parallel.grid import Grid
+
+
+class RankLost(RuntimeError):  # noqa: N818
+    """Ranks have died; the survivors go on.
+
+    Attributes
+    ----------
+    survivors : mpi4py.MPI.Comm
+        In the order of their old ranks.
+    lost : int
+        How many have died.
+    """
+
+    def __init__(self, survivors: Any, lost: int) -> None:
+        super().__init__(f"{lost} of {survivors.Get_size() + lost} ranks died")
+        self.survivors, self.lost = survivors, lost
+
+
+@contextmanager
+def surviving(grid: Grid, wanted: bool) -> Iterator[None]:
+    """Turn the death of ranks into `RankLost`, on all survivors; other errors of MPI stay what they are.
+
+    Parameters
+    ----------
+    grid : Grid
+        Of no use afterwards.
+    wanted : bool
+    """
+    if not wanted or grid.world is None:
+        yield
+        return
+    from mpi4py import MPI
+
+    try:
+        yield
+    except MPI.Exception as error:
+        survivors = _survivors(grid)
+        lost = 0 if survivors is None else grid.size - survivors.Get_size()
+        if not lost:
+            raise
+        raise RankLost(survivors, lost) from error
+
+
+def _survivors(grid: Grid) -> Any:
+    """Return the communicator of the survivors, None where MPI cannot make one."""
+    from mpi4py import MPI
+
+    try:
+        for comm in (grid.pipe, grid.group, grid.world):
+            with suppress(MPI.Exception):  # another one was faster
+                comm.Revoke()
+        with ACTIVITY.waiting("the survivors of a dead rank"):
+            return grid.world.Shrink()
+    except (MPI.Exception, NotImplementedError):
+        return None
