@@ -24,6 +24,7 @@ from paralift.config import Config, read_data, read_loss, read_network
 from paralift.exits import STOPPED
 from paralift.launch import LaunchError, line, mpi_environment, mpirun_command, run
 from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.survival import leave_without_finalize
 from paralift.parallel.world import find_world
 from paralift.training.plan_table import number, print_table, span
 
@@ -96,7 +97,10 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
             _print_summary(Console(), f"{out}: {result.reason}", result.summary)
         if stopped:
             print(f"paralift: {result.reason} Go on with: --out {out} --resume auto", file=sys.stderr, flush=True)
-    return STOPPED if stopped else 0
+    code = STOPPED if stopped else 0
+    if result.summary["ranks_lost"]:
+        leave_without_finalize(code)
+    return code
 
 
 def _config(args: argparse.Namespace) -> Config:

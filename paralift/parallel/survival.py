@@ -6,6 +6,9 @@ everybody else's calls fail too, and all survivors meet in `Shrink`. Whether the
 
 from __future__ import annotations
 
+import atexit
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -53,6 +56,24 @@ def surviving(grid: Grid, wanted: bool) -> Iterator[None]:
         if not lost:
             raise
         raise RankLost(survivors, lost) from error
+
+
+def leave_without_finalize(code: int | None = None) -> None:
+    """Have this process end without MPI_Finalize, which may wait for the dead; now with a code, else when Python ends.
+
+    Without a code it is 1 where Python ends by an exception, and 0 otherwise.
+    """
+
+    def leave() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(int(getattr(sys, "last_value", None) is not None) if code is None else code)
+
+    if code is None:
+        atexit.register(leave)
+    else:
+        leave()
 
 
 def _survivors(grid: Grid) -> Any:

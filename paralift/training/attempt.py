@@ -26,7 +26,7 @@ from paralift.parallel.kept import Kept, Shapes, keep
 from paralift.parallel.measure import Trial
 from paralift.parallel.plan import Plan, Question
 from paralift.parallel.stall import StallWatch
-from paralift.parallel.survival import RankLost, surviving
+from paralift.parallel.survival import RankLost, leave_without_finalize, surviving
 from paralift.parallel.watch import guard
 from paralift.training.copies import Copies
 from paralift.training.logbook import LOG, Logbook
@@ -50,6 +50,8 @@ class Task:
     wanted : Plan, "measured", "counted" or None
     attributes : mapping
         What a checkpoint must have in common with the run.
+    lost : int
+        Ranks that died so far.
     """
 
     network: Network
@@ -77,6 +79,7 @@ class Task:
     survive: bool
     progress: bool
     config: str | None
+    lost: int = 0
 
     def on_survivors(self, ranks: int, plan: Plan) -> Task:
         """Return the task for those that are left: the schedule stays, who owns what is chosen anew."""
@@ -87,7 +90,8 @@ class Task:
             self.question, ranks=ranks, stages=fitting, micro_batches=micro_batches, schedule=plan.schedule
         )
         wanted = None if isinstance(self.wanted, Plan) else self.wanted
-        return replace(self, question=question, wanted=wanted, resume=None if self.out is None else "auto")
+        resume, lost = None if self.out is None else "auto", self.lost + self.question.ranks - ranks
+        return replace(self, question=question, wanted=wanted, resume=resume, lost=lost)
 
 
 def train(task: Task, comm: Any) -> Result:
@@ -104,6 +108,7 @@ def train(task: Task, comm: Any) -> Result:
             return _attempt(task, comm, copies)
         except _Left as left:
             comm, copies = left.lost.survivors, left.copies
+            leave_without_finalize()
             task = task.on_survivors(comm.Get_size(), left.plan)
             if comm.Get_rank() == 0:
                 LOG.warning("%s; %d go on", left.lost, comm.Get_size())
@@ -147,7 +152,7 @@ def _attempt(task: Task, comm: Any, past: Copies | None) -> Result:
                 tally.show_plan(grid)
                 saving = Saving(opened.run, task.checkpoint_every, task.checkpoints)
                 parts = (worker, task.data, opened.folder, task.attributes, task.epochs, saving, opened.history)
-                run = Run(*parts, tally, signals, copies)
+                run = Run(*parts, tally, signals, copies, task.lost)
                 return run.result(run.loop(position, task.progress))
         except RankLost as lost:
             raise _Left(lost, copies if copies is not None and copies.kept else past, plan) from lost

@@ -61,11 +61,11 @@ class Run:
     def __init__(
         self, worker: Worker, data: Dataset, folder: RunFolder | None, attributes: Mapping[str, Any], epochs: int,
         saving: Saving, history: list[dict[str, Any]], tally: Tally, signals: Signals,
-        copies: Copies | None,
+        copies: Copies | None = None, lost: int = 0,
     ) -> None:  # fmt: skip
         self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
         self.epochs, self.saving, self.history, self.tally = epochs, saving, history, tally
-        self.looks, self.copies = Looks(worker.grid, signals), copies
+        self.looks, self.copies, self.lost = Looks(worker.grid, signals), copies, lost
         self.train_seconds, self.save_seconds, self.steps = 0.0, 0.0, 0  # of this run, without what a checkpoint brings
         self.traffic = Traffic()
         self.start = time.perf_counter()
@@ -216,7 +216,7 @@ class Run:
         seconds = self.train_seconds / steps
         each = Traffic(*(total / steps for total in self.traffic))
         summary = {
-            "ranks": worker.grid.size, "shards": plan.shards, "stages": plan.stages,
+            "ranks": worker.grid.size, "ranks_lost": self.lost, "shards": plan.shards, "stages": plan.stages,
             "plan": {"bounds": list(plan.bounds), "micro_batches": plan.micro_batches, "schedule": plan.schedule},
             **{k: v for k, v in last.items() if k.startswith(("test", "train", "loss", "energy", "epoch"))},
             "seconds": time.perf_counter() - self.start,

@@ -51,7 +51,9 @@ def save(worker: Worker, folder: Path, attributes: Mapping[str, Any], keep: int,
         written = grid.together(lambda: writing.write(grid.rank, _content(worker, flight)))
         all_written = gather(grid, written)
         grid.together((lambda: writing.finish(all_written, attributes)) if grid.rank == 0 else None)
-    except (OSError, RuntimeError) as error:  # AgreedError is one; alone, a rank raises its own
+    except (OSError, RuntimeError) as error:
+        if grid.world is not None and not isinstance(error, AgreedError):
+            raise  # an error of MPI: a rank has died
         if grid.rank == 0:
             writing.abandon()
         text = f"checkpoint {folder} could not be written: {error}; older checkpoints are as they were"

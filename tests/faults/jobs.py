@@ -51,6 +51,16 @@ def processes(out, ranks):
     raise AssertionError(f"the ranks did not start: {output(out).read_text()}")
 
 
+def random_moment(out, draw, process):
+    """Wait for a random epoch, and then for a random part of one; the first takes longest, with all that is made anew."""
+    epochs, begin = draw.randrange(victim.EPOCHS), time.monotonic()
+    while process.poll() is None and time.monotonic() - begin < WAIT:
+        if (out / "metrics.jsonl").read_text().count("\n") >= epochs:
+            break
+        time.sleep(0.005)
+    time.sleep(draw.uniform(0.0, 0.8 if epochs == 0 else 0.15))
+
+
 def expect_undisturbed(out, expected, what):
     """Compare what every rank that came to the end found with the parameters of a run that nobody disturbed."""
     finals = list(out.glob("final-*.npz"))

@@ -8,7 +8,7 @@ import time
 
 import victim
 
-from jobs import PLANS, WAIT, end, expect_undisturbed, output, processes, start
+from jobs import PLANS, WAIT, end, expect_undisturbed, output, processes, random_moment, start
 from paralift.training import checkpoints
 
 LIMIT = 10.0
@@ -23,7 +23,7 @@ def once(seed, folder, undisturbed):
     process = start(ranks, method, stages, out)
     try:
         numbers = processes(out, ranks)
-        time.sleep(draw.uniform(0.0, 1.2))
+        random_moment(out, draw, process)
         seconds = None
         if process.poll() is None:
             os.kill(draw.choice(numbers), signal.SIGKILL)

@@ -4,11 +4,10 @@ import os
 import random
 import signal
 import sys
-import time
 
 import pytest
 
-from jobs import PLANS, WAIT, end, expect_undisturbed, output, processes, start
+from jobs import PLANS, WAIT, end, expect_undisturbed, output, processes, random_moment, start
 
 
 def once(seed, folder, undisturbed):
@@ -20,7 +19,7 @@ def once(seed, folder, undisturbed):
     killed = False
     try:
         numbers = processes(out, ranks)
-        time.sleep(draw.uniform(0.0, 0.8))
+        random_moment(out, draw, process)
         if process.poll() is None:
             os.kill(draw.choice(numbers), signal.SIGKILL)
             killed = True

@@ -14,7 +14,7 @@ import paralift as pl
 from paralift.methods import Hard, Method, ProximalGradient
 from paralift.parallel.plan import Plan, block_costs, split
 
-EPOCHS, PAUSE = 8, 0.004
+EPOCHS, PAUSE = 10, 0.006
 HALO = Method(clamp=Hard(), inference=ProximalGradient(2, "two_colour", persistent=True))
 METHODS = {"flush": (pl.methods.nudged(), "flush"), "unflushed": (pl.methods.nudged(), "unflushed"), "halo": (HALO, "flush")}
 
