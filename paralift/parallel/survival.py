@@ -9,12 +9,17 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from paralift.parallel.activity import ACTIVITY
-from paralift.parallel.grid import Grid
+from paralift.parallel.grid import AgreedError, Grid
+
+
+SOON = 1.0
+"""Seconds in which a death is known to all that it concerns."""
 
 
 class RankLost(RuntimeError):  # noqa: N818
@@ -50,7 +55,12 @@ def surviving(grid: Grid, wanted: bool) -> Iterator[None]:
 
     try:
         yield
-    except MPI.Exception as error:
+    except AgreedError:
+        raise
+    except Exception as error:
+        # A collective in which a rank dies may also bring nonsense to others, which fails later and otherwise.
+        if not isinstance(error, MPI.Exception) and not _death(grid.world):
+            raise
         survivors = _survivors(grid)
         lost = 0 if survivors is None else grid.size - survivors.Get_size()
         if not lost:
@@ -74,6 +84,22 @@ def leave_without_finalize(code: int | None = None) -> None:
         atexit.register(leave)
     else:
         leave()
+
+
+def _death(world: Any) -> bool:
+    """Return whether a rank of a communicator is known to be dead, or comes to be known within `SOON`."""
+    from mpi4py import MPI
+
+    until = time.monotonic() + SOON
+    while time.monotonic() < until:
+        try:
+            world.Ack_failed()
+            if world.Get_failed().Get_size():
+                return True
+        except (MPI.Exception, NotImplementedError):
+            return False
+        time.sleep(0.05)
+    return False
 
 
 def _survivors(grid: Grid) -> Any:
