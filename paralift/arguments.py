@@ -19,6 +19,7 @@ BENCHMARKS = {
     "scaling": "strong and weak scaling over ranks, beside the prediction",
     "plan": "predicted steps and memory beside measured ones",
     "project": "weak scaling projected to 1,024 ranks, model beside simulation",
+    "checkpoint": "checkpoints against plain writing, their share of a run",
     "learning": "accuracy and exactness of gradients",
 }
 """What `paralift bench` measures; each is a module of its own in `paralift.bench`."""

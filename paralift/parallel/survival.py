@@ -17,7 +17,6 @@ from typing import Any
 from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.grid import AgreedError, Grid
 
-
 SOON = 1.0
 """Seconds in which a death is known to all that it concerns."""
 
@@ -96,7 +95,9 @@ def _death(world: Any) -> bool:
             world.Ack_failed()
             if world.Get_failed().Get_size():
                 return True
-        except (MPI.Exception, NotImplementedError):
+        except MPI.Exception:  # revoked already, by a rank that knows
+            return True
+        except NotImplementedError:
             return False
         time.sleep(0.05)
     return False
