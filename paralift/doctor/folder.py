@@ -53,8 +53,8 @@ def judge(known: Mapping[str, Any]) -> Check:
         way_out = "no run can be kept here: give --out a folder to write to"
         return Check("folder", "warning", f"{found}; {known['error']}", way_out)
     synced = isinstance(known["fsync"], float)
-    found += f"; flock {known['flock']}, HDF5 locks {known['hdf5']}, renames under a reader {known['rename']}, "
-    found += f"fsync {1e3 * known['fsync']:.1f} ms" if synced else f"fsync {known['fsync']}"
+    found += f"; flock: {known['flock']}, HDF5 locks: {known['hdf5']}, renames under a reader: {known['rename']}, "
+    found += f"fsync: {1e3 * known['fsync']:.1f} ms" if synced else f"fsync: {known['fsync']}"
     return judged("folder", found, _complaints(known, options.split(",")), _note(kind))
 
 

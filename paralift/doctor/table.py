@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from rich.console import Console
@@ -44,7 +45,7 @@ def main(console: Console | None = None, folder: str | Path = ".", as_json: bool
     """
     console = Console() if console is None else console
     start = time.perf_counter()
-    with console.status("looking; jobs that are tried may take some seconds"):  # shown on terminals only
+    with nullcontext() if as_json else Console(stderr=True).status("looking; trying jobs"):  # shown on terminals only
         checks = examine(folder)
     seconds, code = time.perf_counter() - start, int(any(check.state == "broken" for check in checks))
     if as_json:
