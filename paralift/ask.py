@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -74,15 +75,15 @@ def last_line(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip(" -")), "")
 
 
-def first_paragraph(text: str) -> str:
-    """Return the first lines with something in them as one: launchers break theirs and frame them with dashes."""
+def first_paragraph(text: str, width: int = 200) -> str:
+    """Return the first lines with something in them as one, cut at `width`: launchers break and frame what they say."""
     found: list[str] = []
     for line in text.splitlines():
         if line.strip(" -"):
             found.append(line.strip())
         elif found:
             break
-    return " ".join(found)
+    return textwrap.shorten(" ".join(found), width, placeholder=" ...")
 
 
 def _text(file: IO[bytes]) -> str:

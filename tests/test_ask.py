@@ -59,4 +59,5 @@ def test_another_environment():
 def test_lines_that_launchers_frame():
     text = "\n--------\nIt was not\npossible.\n\nLook there.\n--------\n\n"
     assert first_paragraph(text) == "It was not possible." and last_line(text) == "Look there."
+    assert first_paragraph("no way  out of here", 12) == "no way ..."
     assert first_paragraph("") == last_line("") == ""

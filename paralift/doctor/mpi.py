@@ -78,7 +78,7 @@ def check_path() -> Check:
     if Path(found).parent.resolve() == beside.resolve():
         return Check(what, "ok", "the one beside this Python")
     _, out, err = ask([found, "--version"], JOB)
-    text = f"{found} ({first_paragraph(out) or first_paragraph(err) or 'of no known version'})"
+    text = f"{found} ({first_paragraph(out, 60) or first_paragraph(err, 60) or 'of no known version'})"
     said = _two([found, "-n", "2", sys.executable, "-m", "mpi4py"])
     if not said:
         return Check(what, "ok", f"{text}: another launcher, but its 2 ranks found each other, too")
