@@ -84,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     kinds = new.add_subparsers(dest="what", required=True, metavar="|".join(BENCHMARKS))
     for name, text in BENCHMARKS.items():
         kinds.add_parser(name, add_help=False, help=text)
-    add("doctor", "examine this machine and installation", "doctor")
+    new = add("doctor", "examine this machine and installation", "doctor --out runs")
+    new.add_argument("--out", metavar="FOLDER", default=".", help="try its file system, instead of the current folder's")
+    new.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     return parser
 
 

@@ -278,7 +278,7 @@ def doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
     with contextlib.suppress(RuntimeError):
         if _rank() > 0:
             return 0
-    return examination.main()
+    return examination.main(folder=args.out, as_json=args.json)
 
 
 ACTIONS: Mapping[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
