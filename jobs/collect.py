@@ -18,8 +18,10 @@ from typing import Any
 from rich.console import Console
 
 from paralift.training.plan_table import print_table
+from paralift.training.result import Reason
 
 Row = dict[str, Any]
+DONE = (str(Reason.EPOCHS_DONE), str(Reason.NOTHING_LEFT))
 COLUMNS = (
     "mode", "ranks", "nodes", "batch_size", "shards", "stages", "micro_batches", "schedule", "epochs", "step_s", "predicted_s",
     "samples_per_s", "speed_up", "efficiency", "predicted_efficiency", "status",
@@ -53,14 +55,14 @@ def collect(study: Path) -> list[Row]:
     listed = study / "study.json"
     if not listed.is_file():
         raise ValueError(f"{listed} is missing: name the --out of jobs/scaling.py")
-    rows = [{**point, **outcome(study / point["run"], point["batch_size"])} for point in json.loads(listed.read_text())]
+    rows = [{**point, **outcome(study / point["run"], point)} for point in json.loads(listed.read_text())]
     for mode in dict.fromkeys(row["mode"] for row in rows):
         compare([row for row in rows if row["mode"] == mode and row["status"] == "ok"])
     return rows
 
 
-def outcome(run: Path, batch: int) -> Row:
-    """Return what a run folder says; "missing" where the run has not ended, "other" where it is not the one that was planned."""
+def outcome(run: Path, point: Mapping[str, Any]) -> Row:
+    """Return what a run folder says of a point; its status is "ok", or what there is instead."""
     summary_path = run / "summary.json"
     if not summary_path.is_file():
         return {"status": "missing"}
@@ -70,13 +72,16 @@ def outcome(run: Path, batch: int) -> Row:
         plan = summary["plan"]
         found = {key: summary[key] for key in ("shards", "stages")} | {key: plan[key] for key in ("micro_batches", "schedule")}
         predicted, ranks = summary["predicted_seconds_per_step"], summary["ranks"]
+        reason = summary["reason"]
     except (json.JSONDecodeError, KeyError) as error:
         raise ValueError(f"{run}: summary.json or metrics.jsonl cannot be read ({error}): train again in another folder") from error
     if not epochs:
         return {"status": "missing"}
     rate = statistics.median(epochs[1:] or epochs)
-    found |= {"measured_ranks": ranks, "epochs": len(epochs), "samples_per_s": rate, "step_s": batch / rate}
-    return {**found, "predicted_s": predicted, "status": "ok" if "done" in summary["reason"] else "stopped"}
+    found |= {"epochs": len(epochs), "samples_per_s": rate, "step_s": point["batch_size"] / rate, "predicted_s": predicted}
+    if ranks != point["ranks"]:  # a launcher of another MPI starts runs that do not know each other
+        return {**found, "status": f"{ranks} ranks"}
+    return {**found, "status": "ok" if reason in DONE else "stopped"}
 
 
 def compare(rows: Sequence[Row]) -> None:

@@ -34,7 +34,7 @@ SCRIPT = """\
 #SBATCH --signal=B:USR1@60
 #SBATCH --requeue
 #SBATCH --open-mode=append
-#SBATCH --output={log}
+#SBATCH --output="{log}"
 {more}
 source jobs/train.sh
 train {config} {run} --quiet
@@ -132,6 +132,10 @@ def read(path: Path) -> Study:
     if not modes or set(modes) - set(MODES):
         raise ValueError(f"{path}: modes is {list(modes)}, expected some of {list(MODES)}")
     more = tuple(found.pop("sbatch", ()))
+    for name in ("batch_size", "epochs"):
+        value = found.get(name, 1)
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{path}: {name} is {value!r}, expected a whole number of at least 1")
     values = {**found, "sizes": tuple(sorted(sizes, key=lambda size: size.ranks))}
     return Study(**values, modes=modes, sbatch=more)
 

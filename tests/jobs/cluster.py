@@ -48,9 +48,16 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 KillWait=20
 MinJobAge=600
+GresTypes=gpu
 NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} RealMemory=4000
 PartitionName=debug Nodes=ALL Default=YES MaxTime=60 State=UP
 """
+
+GRES = """
+Name=gpu File=/dev/null
+Name=gpu File=/dev/zero
+"""
+"""Two GPUs a node that SLURM may give away; nobody computes on them."""
 
 
 def missing() -> list[str]:
@@ -122,6 +129,7 @@ def running(folder: Path, nodes: int) -> Iterator[Cluster]:
     ports = {"port": port, "first": port + 1, "last": port + nodes}
     text = CONF.format(host=host, user=getpass.getuser(), folder=folder, nodes=nodes, cpus=CPUS, **ports)
     (folder / "slurm.conf").write_text(text)
+    (folder / "gres.conf").write_text(GRES)
     (folder / "state").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
