@@ -74,7 +74,8 @@ def outcome(run: Path, point: Mapping[str, Any]) -> Row:
         predicted, ranks = summary["predicted_seconds_per_step"], summary["ranks"]
         reason = summary["reason"]
     except (json.JSONDecodeError, KeyError) as error:
-        raise ValueError(f"{run}: summary.json or metrics.jsonl cannot be read ({error}): train again in another folder") from error
+        text = f"summary.json or metrics.jsonl cannot be read ({error}): train again in another folder"
+        raise ValueError(f"{run}: {text}") from error
     if not epochs:
         return {"status": "missing"}
     rate = statistics.median(epochs[1:] or epochs)

@@ -9,7 +9,7 @@ if [ -n "$CUDA_VISIBLE_DEVICES" ]; then
     IFS=, read -ra gpus <<< "$CUDA_VISIBLE_DEVICES"
     if [ "$rank" -ge ${#gpus[@]} ]; then
         echo "rank $rank of this node has no GPU of its own: CUDA_VISIBLE_DEVICES is $CUDA_VISIBLE_DEVICES;" \
-            "ask for as many GPUs as ranks (sbatch --gpus-per-task=1)" >&2
+            "ask for as many GPUs a node as it has ranks (sbatch --gpus-per-node)" >&2
         exit 2
     fi
     rank=${gpus[$rank]}

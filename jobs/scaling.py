@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the scripts of a study, and submit them if asked to; return the exit code."""
     parser = argparse.ArgumentParser(description="Write a job script for each size of a scaling study.")
     parser.add_argument("table", help="such as jobs/scaling.toml")
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the study, on a file system that all nodes see")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the study; all nodes must see it")
     parser.add_argument("--submit", action="store_true", help="submit the scripts")
     args = parser.parse_args(argv)
     try:

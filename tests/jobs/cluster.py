@@ -1,4 +1,4 @@
-"""A SLURM of its own in a folder: munged, slurmctld and several slurmd on this machine, without systemd; nothing is left behind."""
+"""A SLURM of its own in a folder: munged, slurmctld and several slurmd on this machine; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SlurmdParameters=config_overrides
 KillWait=20
 MinJobAge=600
 GresTypes=gpu
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} RealMemory=4000
+NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} RealMemory=4000 Gres=gpu:2
 PartitionName=debug Nodes=ALL Default=YES MaxTime=60 State=UP
 """
 
@@ -86,22 +86,18 @@ class Cluster:
             "SLURM_CONF": str(folder / "slurm.conf"),
         }
 
-    def call(self, *command: str, **options) -> str:
-        """Run a command of SLURM and return what it prints; CalledProcessError if it fails."""
+    def call(self, *command: str, cwd: Path | None = None, **environment: str) -> str:
+        """Run a command, in a folder and with more variables; return what it prints, and fail where it fails."""
         found = subprocess.run(
-            command, env=self.environment, text=True, timeout=START, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+            command, env={**self.environment, **environment}, cwd=cwd, text=True, timeout=START, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         assert found.returncode == 0, f"{' '.join(command)}: {found.stdout}"
         return found.stdout
 
     def submit(self, *arguments: str, cwd: Path, **environment: str) -> str:
         """Submit a job from a folder; return its number."""
-        before, self.environment = self.environment, {**self.environment, **environment}
-        try:
-            return self.call("sbatch", "--parsable", *arguments, cwd=cwd).strip()
-        finally:
-            self.environment = before
+        return self.call("sbatch", "--parsable", *arguments, cwd=cwd, **environment).strip()
 
     def job(self, number: str) -> dict[str, str]:
         """Return what SLURM says of a job, by the names of ``scontrol show job``."""

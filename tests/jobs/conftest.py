@@ -49,3 +49,9 @@ def config(tmp_path):
         return str(path)
 
     return write
+
+
+def pytest_generate_tests(metafunc):
+    """Let tests of random moments meet as many as ``--rounds`` says."""
+    if "moment" in metafunc.fixturenames:
+        metafunc.parametrize("moment", range(metafunc.config.getoption("--rounds")))

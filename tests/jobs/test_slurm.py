@@ -1,9 +1,8 @@
-"""The job scripts under a real SLURM of two nodes: to the end, over the time limit, cancelled, as an array, on a GPU, in a study."""
+"""The job scripts under a real SLURM of two nodes: to the end, over the time limit, cancelled, an array, GPUs, a study."""
 
 import csv
 import json
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,10 +18,10 @@ LONG = 100
 """Epochs that last some seconds: a signal meets the run in the middle."""
 
 
-def submit(slurm, name, *arguments, options=(), script="train.sbatch"):
-    """Submit a script of the folder; return the job's number. Its log lies beside SLURM's own and is shown where a test fails."""
+def submit(slurm, name, *arguments, options=(), script="train.sbatch", **environment):
+    """Submit a script of the folder; return the job's number. Its log lies where waiting in vain shows it."""
     log = f"--output={slurm.folder}/job-{name}.log"
-    return slurm.submit("--ntasks=2", log, *options, f"jobs/{script}", *map(str, arguments), "--quiet", cwd=ROOT)
+    return slurm.submit("--ntasks=2", log, *options, f"jobs/{script}", *map(str, arguments), "--quiet", cwd=ROOT, **environment)
 
 
 def epochs(run):
@@ -85,22 +84,21 @@ def test_time_limit(slurm, config, tmp_path, launch):
     print(f"stopped {stopped - begin:.2f} s after the signal, {waited:.2f} s in the queue", file=sys.stderr)
 
 
-def test_cancelled(slurm, config, tmp_path, request):
+def test_cancelled(slurm, config, tmp_path, moment):
     """At a random moment: SLURM's SIGTERM leaves whole checkpoints only, the newest of the very end."""
-    for seed in range(request.config.getoption("--rounds")):
-        run = tmp_path / f"run-{seed}"
-        job = submit(slurm, f"cancel-{seed}", config(10 * LONG), run)
-        learning(slurm, run)
-        time.sleep(random.Random(seed).uniform(0.0, 1.0))
-        slurm.call("scancel", job)
-        begin = time.monotonic()
-        found = slurm.end(job)
-        slurm.until(lambda job=job: job not in slurm.call("squeue", "--noheader", "--format=%A"), "the end of the processes")
-        print(f"ended {time.monotonic() - begin:.2f} s after scancel", file=sys.stderr)
-        assert (found["JobState"], found["Restarts"]) == ("CANCELLED", "0")
-        assert [text for text in map(checkpoints.intact, checkpoints.all_of(run)) if text] == []
-        assert summary(run)["reason"] == str(Reason.STOPPED)
-        assert f"checkpoint {checkpoints.latest(run)}" in (run / "logs/rank-0.log").read_text().splitlines()[-1]
+    run = tmp_path / "run"
+    job = submit(slurm, f"cancel-{moment}", config(10 * LONG), run)
+    learning(slurm, run)
+    time.sleep(random.Random(moment).uniform(0.0, 1.0))
+    slurm.call("scancel", job)
+    begin = time.monotonic()
+    found = slurm.end(job)
+    slurm.until(lambda: job not in slurm.call("squeue", "--noheader", "--format=%A").split(), "the end of the processes")
+    print(f"ended {time.monotonic() - begin:.2f} s after scancel", file=sys.stderr)
+    assert (found["JobState"], found["Restarts"]) == ("CANCELLED", "0")
+    assert [text for text in map(checkpoints.intact, checkpoints.all_of(run)) if text] == []
+    assert summary(run)["reason"] == str(Reason.STOPPED)
+    assert f"checkpoint {checkpoints.latest(run)}" in (run / "logs/rank-0.log").read_text().splitlines()[-1]
 
 
 def test_cancelled_on_two_nodes(slurm, config, tmp_path):
@@ -129,17 +127,22 @@ def test_seeds(slurm, config, tmp_path):
     assert [(summary(run)["seed"], epochs(run)) for run in runs] == [(0, LONG), (1, LONG)]
 
 
-def test_gpu_job(slurm, config, tmp_path):
-    """SLURM gives away a GPU that is none: the configuration trains on the CPU. The rank sees what it was given."""
-    script = tmp_path / "mpirun"
-    script.write_text('#!/bin/bash\nexec "${@:4:1}" bash -c \'echo "GPU $CUDA_VISIBLE_DEVICES"; exec "$@"\' rank "${@:5}"\n')
-    script.chmod(0o755)
-    run = tmp_path / "run"
-    log = f"--output={slurm.folder}/job-gpu.log"
-    job = slurm.submit(log, "jobs/train-gpu.sbatch", config(2).replace("2-epochs", "2-epochs"), str(run), cwd=ROOT, MPIRUN=str(script))
-    found = slurm.end(job)
-    assert found["JobState"] == "COMPLETED" and "gpu" in found["TresPerTask"]
-    assert "GPU 0\n" in (slurm.folder / "job-gpu.log").read_text()
+PYTHON = """#!/bin/bash
+[ -n "$OMPI_COMM_WORLD_RANK" ] && echo "rank $OMPI_COMM_WORLD_RANK sees GPU $CUDA_VISIBLE_DEVICES"
+exec {python} "$@"
+"""
+
+
+def test_each_rank_has_a_gpu(slurm, config, tmp_path):
+    """SLURM gives away two GPUs that are none, for a configuration that trains on CPUs: what counts is what ranks see."""
+    python, run = tmp_path / "python", tmp_path / "run"
+    python.write_text(PYTHON.format(python=sys.executable))
+    python.chmod(0o755)
+    others = {"PYTHON": str(python), "MPIRUN": str(Path(sys.executable).with_name("mpirun"))}
+    job = submit(slurm, "gpu", config(2), run, options=["--cpus-per-task=1", "--gpus-per-node=2"], script="train-gpu.sbatch", **others)
+    found, log = slurm.end(job), (slurm.folder / "job-gpu.log").read_text()
+    assert found["JobState"] == "COMPLETED" and summary(run)["ranks"] == 2, log
+    assert "rank 0 sees GPU 0\n" in log and "rank 1 sees GPU 1\n" in log
 
 
 TABLE = """
@@ -168,14 +171,10 @@ def test_study(slurm, tmp_path):
     found = {name: slurm.end(job) for name, job in jobs.items()}
     assert {job["JobState"] for job in found.values()} == {"COMPLETED"}, [log.read_text() for log in out.glob("*/job.log")]
     assert {job["Comment"] for job in found.values()} == {"study"}
-    done = subprocess.run(
-        [sys.executable, "jobs/collect.py", str(out)], cwd=ROOT, env=slurm.environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    assert "scaling.csv" in slurm.call(sys.executable, "jobs/collect.py", str(out), cwd=ROOT)
     with (out / "scaling.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     facts = [(row["mode"], row["ranks"], row["batch_size"], row["status"], row["epochs"]) for row in rows]
-    assert facts == [
-        ("strong", "1", "64", "ok", "3"), ("strong", "2", "64", "ok", "3"), ("weak", "1", "64", "ok", "3"), ("weak", "2", "128", "ok", "3")
-    ]  # fmt: skip
+    batches = {("strong", "1"): "64", ("strong", "2"): "64", ("weak", "1"): "64", ("weak", "2"): "128"}
+    assert facts == [(*point, batch, "ok", "3") for point, batch in batches.items()]
     assert all(float(row[key]) > 0 for row in rows for key in ("step_s", "predicted_s", "efficiency", "predicted_efficiency"))

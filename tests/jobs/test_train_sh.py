@@ -39,8 +39,8 @@ def job(folder, number, new="step-000000002", code=75, **environment):
     known = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "PYTHON": sys.executable, "MPIRUN": f"{folder}/bin/mpirun"}
     process = subprocess.Popen(
         ["bash", "jobs/train.sbatch", "some.toml", str(folder / "run"), "--quiet"],
-        cwd=ROOT, env={**os.environ, **slurm, **known, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True,
+        cwd=ROOT, env={**os.environ, **slurm, **known, **environment}, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
         begin = time.monotonic()
