@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import cluster
 import numpy as np
 import pytest
 
@@ -139,7 +140,8 @@ def test_each_rank_has_a_gpu(slurm, config, tmp_path):
     python.write_text(PYTHON.format(python=sys.executable))
     python.chmod(0o755)
     others = {"PYTHON": str(python), "MPIRUN": str(Path(sys.executable).with_name("mpirun"))}
-    job = submit(slurm, "gpu", config(2), run, options=["--cpus-per-task=1", "--gpus-per-node=2"], script="train-gpu.sbatch", **others)
+    options = ["--cpus-per-task=1", "--gpus-per-node=2"]
+    job = submit(slurm, "gpu", config(2), run, options=options, script="train-gpu.sbatch", **others)
     found, log = slurm.end(job), (slurm.folder / "job-gpu.log").read_text()
     assert found["JobState"] == "COMPLETED" and summary(run)["ranks"] == 2, log
     assert "rank 0 sees GPU 0\n" in log and "rank 1 sees GPU 1\n" in log
@@ -178,3 +180,16 @@ def test_study(slurm, tmp_path):
     batches = {("strong", "1"): "64", ("strong", "2"): "64", ("weak", "1"): "64", ("weak", "2"): "128"}
     assert facts == [(*point, batch, "ok", "3") for point, batch in batches.items()]
     assert all(float(row[key]) > 0 for row in rows for key in ("step_s", "predicted_s", "efficiency", "predicted_efficiency"))
+
+
+def test_nothing_survives_a_failing_test(tmp_path):
+    """Neither daemons nor the processes of a job that does not want to end."""
+    if cluster.missing():
+        pytest.skip(f"no {', '.join(cluster.missing())}")
+    with pytest.raises(ZeroDivisionError), cluster.running(tmp_path, 1) as own:
+        stubborn = f"trap '' TERM; touch {tmp_path}/started; sleep 300 & wait"
+        job = own.submit("--output=/dev/null", "--wrap", stubborn, cwd=tmp_path)
+        own.until((tmp_path / "started").exists, f"job {job} to start")
+        assert len(cluster.ours(own)) >= 5
+        1 / 0  # noqa: B018
+    assert cluster.ours(own) == []
