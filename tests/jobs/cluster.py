@@ -16,6 +16,8 @@ from pathlib import Path
 DAEMONS = ("munged", "slurmctld", "slurmd")
 CPUS = 8
 """CPUs that every node claims, whatever there is: ranks of tests share them."""
+DEADLINE = 120.0
+"""Seconds until a job counts as hanging; an idle machine needs a tenth."""
 START = 30.0
 GRACE = 5.0
 POLL = 0.05
@@ -104,11 +106,11 @@ class Cluster:
         words = self.call("scontrol", "show", "job", "-o", number).splitlines()[0].split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def end(self, number: str, deadline: float = 60.0) -> dict[str, str]:
+    def end(self, number: str, deadline: float = DEADLINE) -> dict[str, str]:
         """Wait for the end of a job and return what SLURM says of it."""
         return self.until(lambda: (job := self.job(number))["JobState"] in OVER and job, f"job {number} to end", deadline)
 
-    def until(self, true: Callable[[], object], what: str, deadline: float = 60.0):
+    def until(self, true: Callable[[], object], what: str, deadline: float = DEADLINE):
         """Wait until something is true and return it."""
         begin = time.monotonic()
         while not (found := true()):
@@ -129,7 +131,8 @@ def running(folder: Path, nodes: int) -> Iterator[Cluster]:
     (folder / "state").mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o400)
-    cluster, daemons = Cluster(folder), []
+    cluster = Cluster(folder)
+    daemons: list[subprocess.Popen] = []
 
     def start(name: str, *arguments: str) -> None:
         with (folder / f"{name}-{len(daemons)}.out").open("wb") as output:
