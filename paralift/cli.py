@@ -100,6 +100,8 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     code = STOPPED if stopped else 0
     if result.summary["ranks_lost"]:
         leave_without_finalize(code)
+    if stopped:
+        _together(lambda: None)  # a rank that ends with a code ends the job: not before rank 0 has drawn and spoken
     return code
 
 

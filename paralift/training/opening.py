@@ -128,18 +128,16 @@ def checkpoint_path(out: Any, resume: Any) -> Path | None:
 
 def _choose(grid: Grid, out: Any, resume: Any) -> Path | None:
     """Return the checkpoint to go on from, whole in the eyes of all ranks; rank 0's arguments count; collective."""
-    error, path, found = None, None, []
-    if grid.rank == 0:
-        try:
-            path = checkpoint_path(out, resume)
-            found = checkpoints.all_of(out) if resume == "auto" else [path] if path is not None else []
-        except (OSError, ValueError) as failure:
-            error = failure
-    grid.agree(error)
-    found = share(grid, found)
+    path = share(grid, grid.together((lambda: checkpoint_path(out, resume)) if grid.rank == 0 else None))
+    resume = share(grid, resume)
+    say = LOG.warning if grid.rank == 0 else LOG.info
+    error = None
     try:
-        say = LOG.warning if grid.rank == 0 else LOG.info
-        path = checkpoints.newest_good(found, say, lambda each: saving.whole(grid, each))
+        if path is not None and resume == "auto":
+            found = share(grid, checkpoints.all_of(out) if grid.rank == 0 else [])
+            return checkpoints.newest_good(found, say, lambda each: saving.whole(grid, each))
+        if path is not None and (wrong := saving.whole(grid, path)):
+            error = checkpoints.CheckpointError(wrong)
     except checkpoints.CheckpointError as failure:  # all ranks say the same of each checkpoint
         error = failure
     grid.agree(error)
