@@ -106,7 +106,7 @@ class PersistentMessages:
         return self._bundles.setdefault((id(window), what, variables), bundle)
 
     def _name(self, window: Any, what: str, variables: tuple[int, ...], peer: int | None) -> str:
-        """Return what a wait is called: "x of Linear3 from rank 2"."""
+        """Return what a wait is called: "x of linear3 from rank 2"."""
         blocks = window.stage.network.blocks
         of = ", ".join(blocks[v - 1].name if v else "the input" for v in variables)
         kind, array = what.split()

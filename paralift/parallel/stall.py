@@ -7,18 +7,16 @@ waits knows for what and for whom. After a tenth of `patience` it says so, after
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from types import TracebackType
 
 from paralift.exits import STALLED
 from paralift.parallel.activity import ACTIVITY, Wait
+from paralift.parallel.ending import end_job
 from paralift.parallel.grid import Grid
 
 LOG = logging.getLogger("paralift")
-GRACE = 5.0
-"""Seconds that MPI gets to end the job before this process ends by itself: over a cut link it may not come back."""
 WARN = 0.1
 """Share of the patience after which a wait is named."""
 
@@ -68,10 +66,4 @@ class StallWatch:
 
     def _give_up(self, wait: Wait, seconds: float) -> None:
         LOG.error("%s: that is too long, the job is ended", self._text(wait, seconds))
-        threading.Thread(target=_leave, daemon=True).start()
-        self.grid.world.Abort(STALLED)
-
-
-def _leave() -> None:
-    time.sleep(GRACE)
-    os._exit(STALLED)
+        end_job(self.grid.world, STALLED)

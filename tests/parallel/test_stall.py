@@ -41,7 +41,7 @@ def test_a_stopped_rank_is_named_and_the_job_ends(launch, tmp_path, stages, sche
     outcome = run(launch, tmp_path, stages=stages, schedule=schedule, act=STOP, patience=4)
     assert not outcome.hung and time.monotonic() - start < 60
     assert outcome.code == STALLED
-    what = "Linear1" if stages == 2 else "sum"
+    what = "linear1" if stages == 2 else "sum"
     assert "paralift: rank 0" in outcome.output and f"{what}" in outcome.output
     if stages == 2:
         assert "from rank 1 (training, epoch 1, batch 2" in outcome.output
