@@ -45,6 +45,7 @@ class Grid:
         self.stage: int = self.rank % stages
         first = self.shard * stages
         self._names = {  # of waits, for the stall watch
+            "agree": f"an agreement with {_others(range(size), self.rank)}",
             "world": f"a sum over all ranks, with {_others(range(size), self.rank)}",
             "pipe": f"a sum over stages, with {_others(range(first, first + stages), self.rank)}",
             "group": f"a sum over shards, with {_others(range(self.stage, size, stages), self.rank)}",
@@ -107,7 +108,7 @@ class Grid:
             if error is not None:
                 raise error
             return
-        with ACTIVITY.waiting("an agreement"):
+        with ACTIVITY.waiting(self._names["agree"]):
             texts = self.world.allgather(None if error is None else f"{type(error).__name__}: {error}")
         failed = [(rank, text) for rank, text in enumerate(texts) if text is not None]
         if failed:

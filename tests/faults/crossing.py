@@ -13,7 +13,7 @@ from victim import METHODS
 import paralift as pl
 from paralift.parallel.plan import Plan
 
-BATCH, BATCHES = 60, 10
+BATCH, BATCHES = 60, 200
 
 
 class Timed(pl.optim.SGD):

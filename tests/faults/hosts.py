@@ -38,8 +38,8 @@ def lacking():
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
     if missing:
         return f"needs {', '.join(missing)}, not found"
-    if not Path("/dev/net/tun").exists():
-        return "needs /dev/net/tun"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "may not open /dev/net/tun"
     made = subprocess.run([*TOGETHER, *ALONE, "true"], capture_output=True, text=True, timeout=WAIT)
     return "" if made.returncode == 0 else f"may not make namespaces: {made.stderr.strip()}"
 
