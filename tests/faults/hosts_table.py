@@ -65,8 +65,8 @@ def main(rounds=3):
     print("| method | width | fast | slow |\n|---|---|---|---|")
     for method in METHODS:
         for width in (test_hosts.WIDTH, test_hosts.WIDE):
-            fast, slow = ([1e3 * step(method, width, slow) for _ in range(rounds)] for slow in (False, True))
-            print(f"| {method} | {width} | {shown(fast)} | {shown(slow)} |", flush=True)
+            pairs = [[1e3 * step(method, width, slow) for slow in (False, True)] for _ in range(rounds)]
+            print(f"| {method} | {width} | " + " | ".join(map(shown, zip(*pairs, strict=True))) + " |", flush=True)
 
 
 if __name__ == "__main__":
