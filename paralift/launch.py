@@ -96,8 +96,8 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
 
     Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
     died of signal s gives 128 + s. A launcher that goes on although a rank of this machine has given the job up
-    (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, Open MPI's for a
-    quarter of an hour. Nothing of the group survives.
+    (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that of
+    Open MPI for more than ten minutes. Nothing of the group survives.
     """
     with tempfile.TemporaryDirectory(prefix="paralift-") as folder:
         notice = Path(folder, "notice")
