@@ -7,10 +7,14 @@ import shlex
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+
+from paralift.exits import NOTICE
 
 FORWARDED = {
     signal.SIGINT: signal.SIGINT,
@@ -38,6 +42,8 @@ ONE_HOST = {"OMPI_MCA_btl": "self,sm"}
 """Shared memory only: ranks start ten times faster, but cannot reach another host."""
 HOSTS = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 """Variables with the number of hosts of a batch job."""
+LOOK = 0.25
+"""Seconds between two looks at it."""
 
 
 class LaunchError(RuntimeError):
@@ -93,15 +99,34 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
     Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
-    died of signal s gives 128 + s. Nothing of the group survives.
+    died of signal s gives 128 + s. A launcher that goes on although a rank of this machine has given the job up
+    (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that of
+    Open MPI for more than ten minutes. Nothing of the group survives.
     """
-    process = subprocess.Popen(list(command), env=dict(environment), start_new_session=True)
-    try:
-        with _forwarding(process):
-            code = process.wait()
-    finally:
-        _end(process)
+    with tempfile.TemporaryDirectory(prefix="paralift-") as folder:
+        notice = Path(folder, "notice")
+        process = subprocess.Popen(list(command), env={**environment, NOTICE: str(notice)}, start_new_session=True)
+        try:
+            with _forwarding(process):
+                code = _wait(process, notice)
+        finally:
+            _end(process)
     return code if code >= 0 else 128 - code
+
+
+def _wait(process: subprocess.Popen, notice: Path) -> int:
+    """Return the exit code of a process that ends, or of a job that was given up but does not end."""
+    since = None
+    while True:
+        try:
+            return process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            if since is None and notice.is_file():
+                since = time.monotonic()
+        if since is not None and time.monotonic() - since > GRACE:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return int(notice.read_text())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paralift import launch
+from paralift import exits, launch
 from paralift.launch import LaunchError, mpi_environment, mpirun_command
 
 
@@ -95,6 +95,33 @@ def test_a_second_interrupt_kills():
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGKILL
+
+
+GIVEN_UP = """
+import signal, time
+from paralift.exits import leave_notice
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+leave_notice(76)
+time.sleep({seconds})
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60, 76), (0.5, 3)])
+def test_a_launcher_that_does_not_end_a_job_that_was_given_up_is_killed(monkeypatch, seconds, expected):
+    """A launcher that waits for a host out of reach does not even end at SIGTERM; one that ends in time has its own code."""
+    monkeypatch.setattr(launch, "GRACE", 2.0)
+    start = time.monotonic()
+    assert launch.run([sys.executable, "-c", GIVEN_UP.format(seconds=seconds)], os.environ) == expected
+    assert time.monotonic() - start < 30
+
+
+def test_a_notice_to_nobody(monkeypatch, tmp_path):
+    monkeypatch.delenv(exits.NOTICE, raising=False)
+    exits.leave_notice(76)
+    monkeypatch.setenv(exits.NOTICE, str(tmp_path / "of another machine" / "notice"))
+    exits.leave_notice(76)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_of_the_group_survives(tmp_path):

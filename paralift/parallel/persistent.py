@@ -50,12 +50,13 @@ class PersistentMessages:
         self.waited, self.n_messages, self.n_bytes = 0.0, 0, 0
         self._bundles: dict[tuple[int, str, tuple[int, ...]], Bundle] = {}
         self._windows: dict[int, Any] = {}
-        self._sends: list[Any] = []
+        self._sends: list[Bundle] = []
         self._large: list[Any] = []
 
     def finish(self) -> None:
         """Wait until everything sent has left; only then may windows be computed anew."""
-        self.waited += wait_all(self._sends, "sent messages to leave")
+        for bundle in self._sends:
+            self.waited += wait_all(bundle.requests, bundle.what)
 
     def progress(self) -> None:
         """Let messages advance: most MPIs move large ones only while one of their functions runs."""
@@ -99,14 +100,15 @@ class PersistentMessages:
                 requests = persistent(make, array, peer, 2 * v + (UP if up else DOWN))
                 made += requests
                 n_bytes += int(array.nbytes)
-                self._sends += [] if receives else requests
                 self._large += requests if array.nbytes > LARGE else []
         self._windows[id(window)] = window  # keeps the buffers, and so the key, alive
         bundle = Bundle(made, n_bytes, self._name(window, what, variables, peer))
+        if made and not receives:
+            self._sends.append(bundle)
         return self._bundles.setdefault((id(window), what, variables), bundle)
 
     def _name(self, window: Any, what: str, variables: tuple[int, ...], peer: int | None) -> str:
-        """Return what a wait is called: "x of Linear3 from rank 2"."""
+        """Return what a wait is called: "x of linear3 from rank 2"."""
         blocks = window.stage.network.blocks
         of = ", ".join(blocks[v - 1].name if v else "the input" for v in variables)
         kind, array = what.split()

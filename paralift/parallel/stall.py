@@ -7,24 +7,22 @@ waits knows for what and for whom. After a tenth of `patience` it says so, after
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from types import TracebackType
 
 from paralift.exits import STALLED
 from paralift.parallel.activity import ACTIVITY, Wait
+from paralift.parallel.ending import end_job
 from paralift.parallel.grid import Grid
 
 LOG = logging.getLogger("paralift")
-GRACE = 5.0
-"""Seconds that MPI gets to end the job before this process ends by itself: over a cut link it may not come back."""
 WARN = 0.1
 """Share of the patience after which a wait is named."""
 
 
 class StallWatch:
-    """Watches this rank while the block runs; does nothing on one rank.
+    """Watches this rank while the block runs; does nothing on one rank. Time in which this process is stopped is no wait.
 
     Parameters
     ----------
@@ -51,16 +49,24 @@ class StallWatch:
             self._thread.join()
 
     def _watch(self) -> None:
-        named: Wait | None = None
-        while not self._end.wait(min(1.0, self.patience * WARN / 2)):
+        known: Wait | None = None
+        named, lost, before = False, 0.0, time.monotonic()
+        tick = min(1.0, self.patience * WARN / 2)
+        while not self._end.wait(tick):
+            now = time.monotonic()
+            stopped, before = max(0.0, now - before - 2 * tick), now
             wait = ACTIVITY.wait
+            if wait is not known:
+                known, named, lost = wait, False, 0.0
             if wait is None:
                 continue
-            seconds = time.monotonic() - wait.since
+            if wait.since <= now - stopped:
+                lost += stopped  # this process slept itself, as all ranks do that a batch system suspends
+            seconds = now - wait.since - lost
             if seconds >= self.patience:
                 self._give_up(wait, seconds)
-            elif seconds >= self.patience * WARN and wait is not named:
-                named = wait
+            elif seconds >= self.patience * WARN and not named:
+                named = True
                 LOG.warning("%s; the job is ended after %g s", self._text(wait, seconds), self.patience)
 
     def _text(self, wait: Wait, seconds: float) -> str:
@@ -68,10 +74,4 @@ class StallWatch:
 
     def _give_up(self, wait: Wait, seconds: float) -> None:
         LOG.error("%s: that is too long, the job is ended", self._text(wait, seconds))
-        threading.Thread(target=_leave, daemon=True).start()
-        self.grid.world.Abort(STALLED)
-
-
-def _leave() -> None:
-    time.sleep(GRACE)
-    os._exit(STALLED)
+        end_job(self.grid.world, STALLED)

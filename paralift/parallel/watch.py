@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from paralift.parallel.activity import ACTIVITY
+from paralift.parallel.ending import end_job
 from paralift.parallel.grid import AgreedError, Grid
 from paralift.parallel.survival import RankLost
 
@@ -30,4 +31,4 @@ def guard(grid: Grid) -> Iterator[None]:
         print(f"paralift: {place} failed in {ACTIVITY.where}; all ranks are ended\n", file=sys.stderr)
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
-        grid.world.Abort(1)
+        end_job(grid.world, 1)

@@ -3,6 +3,9 @@
 import pytest
 import victim
 
+LONG = 10
+"""Rounds from which tests that are marked `long` take part."""
+
 
 @pytest.fixture
 def rounds(request):
@@ -22,3 +25,12 @@ def undisturbed():
         return found[method]
 
     return of
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave the long ones to ``make test-faults``."""
+    if config.getoption("--rounds") >= LONG:
+        return
+    long = [item for item in items if item.get_closest_marker("long")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]

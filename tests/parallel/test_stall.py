@@ -13,6 +13,8 @@ SCRIPT = """
     import paralift as pl
     from mpi4py import MPI
 
+    PIDS = tuple(MPI.COMM_WORLD.allgather(os.getpid()))
+
     class Stopping(pl.optim.SGD):
         def step(self, *arguments, **more):
             if MPI.COMM_WORLD.Get_rank() == 1 and arguments[4] == 20:
@@ -53,3 +55,10 @@ def test_a_slow_rank_is_named_and_waited_for(launch, tmp_path):
     outcome = run(launch, tmp_path, stages=2, schedule="unflushed", act="time.sleep(3)", patience=20)
     assert outcome.code == 0 and outcome.output.count("all done") == 2
     assert "has waited 2" in outcome.output and "from rank 1" in outcome.output
+
+
+def test_ranks_that_are_suspended_together_go_on(launch, tmp_path):
+    """A batch system that suspends a job stops all its ranks: no rank has waited for another meanwhile."""
+    suspend = "os.system('(kill -STOP %d %d; sleep 6; kill -CONT %d %d) &' % (PIDS * 2))"
+    outcome = run(launch, tmp_path, stages=2, schedule="unflushed", act=suspend, patience=4)
+    assert outcome.code == 0 and outcome.output.count("all done") == 2
