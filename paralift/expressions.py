@@ -15,6 +15,10 @@ from typing import Any
 
 PREFIXES = ("pl", "paralift", "activations", "data", "losses", "maps", "methods", "optim")
 """Names that may stand before a dot, so that a line copied from a script (``pl.optim.Adam(1e-3)``) is understood."""
+DEEPEST = 100
+"""Calls, lists and signs within each other, at most."""
+BEYOND = 2**63
+"""Whole numbers are smaller, as they are in TOML: larger ones mean nothing to any argument."""
 TYPES: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 """Annotations that a literal argument is checked against."""
 
@@ -76,6 +80,7 @@ def parse(text: str, vocabulary: Mapping[str, Callable[..., Any]]) -> Call:
         ) from None
     except (RecursionError, MemoryError, ValueError) as error:
         raise ExpressionError(f"the text of {len(text)} characters is no expression: {error}") from None
+    _check_depth(node)
     if isinstance(node, ast.Name | ast.Attribute):
         node = ast.Call(func=node, args=[], keywords=[])
     if not isinstance(node, ast.Call):
@@ -106,6 +111,8 @@ def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:
     if isinstance(node, ast.Call):
         return _call(node, vocabulary)
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
+        if isinstance(node.value, int) and node.value >= BEYOND:
+            raise ExpressionError(f"a whole number of {node.value.bit_length()} bits was given, expected at most 64 bits")
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         number = _value(node.operand, vocabulary)
@@ -123,6 +130,15 @@ def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:
         f"{ast.unparse(node)!r} was given, expected a call, a number, a string, True, False, None, a list, a tuple "
         "or a dictionary: nothing is computed in a configuration"
     )
+
+
+def _check_depth(node: ast.AST) -> None:
+    """Raise ExpressionError where a tree is so deep that those who walk it, by recursion, could not."""
+    level, depth = [node], 0
+    while level:
+        level, depth = [child for each in level for child in ast.iter_child_nodes(each)], depth + 1
+        if depth > DEEPEST:
+            raise ExpressionError(f"the expression is nested too deeply, expected at most {DEEPEST} levels")
 
 
 def _call(node: ast.Call, vocabulary: Mapping[str, Callable[..., Any]]) -> Call:
