@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,7 @@ class Call:
     keywords: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        parts = [*map(repr, self.arguments), *(f"{k}={v!r}" for k, v in self.keywords.items())]
+        parts = [*map(_text, self.arguments), *(f"{k}={_text(v)}" for k, v in self.keywords.items())]
         return f"{self.name}({', '.join(parts)})"
 
     def build(self) -> Any:
@@ -105,6 +106,19 @@ def known(name: str, names: Iterable[str]) -> str:
     closest = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {closest[0]!r}? " if closest else ""
     return f"{hint}known: {', '.join(names)}"
+
+
+def _text(value: Any) -> str:
+    """Return an expression of a literal: its repr, but for infinite numbers, whose repr is a name."""
+    if isinstance(value, float) and math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
+    return repr(value)
 
 
 def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:

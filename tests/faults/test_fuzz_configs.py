@@ -58,6 +58,10 @@ KEYS = ["data", "network", "method", "optimizer", "loss", "training", "parallel"
 ODD_KEYS = ["", '""', "'a.b'", '"data"', '"network "', "training.epochs.x", "a" * 3000, "1", "-", '"\\u0000"', "'\"'", "パラ", '"\\n"']
 KNOWN = {**vocabulary.DATA, **vocabulary.NETWORK, **vocabulary.METHOD, **vocabulary.OPTIMIZER, **vocabulary.LOSS}
 NAMES = sorted(KNOWN)
+PARTS = {
+    "data": sorted(vocabulary.DATA), "network": sorted(vocabulary.NETWORK), "method": sorted(vocabulary.METHOD),
+    "optimizer": sorted(vocabulary.OPTIMIZER), "loss": sorted(vocabulary.LOSS),
+}  # fmt: skip
 FITTING = {
     "int": ["1", "2", "8", "64", "10", "9223372036854775807", "3037000500"],
     "float": ["0.0", "0.5", "1", "1e-3", "0.99", "1e308", "1e400", "-1e400", "5e-324", "9223372036854775807"],
@@ -89,29 +93,31 @@ def arguments():
     return sorted({name for function in KNOWN.values() for name in inspect.signature(function).parameters})
 
 
-def expression(draw: random.Random, depth: int = 3) -> str:
-    """Return a call of something known with some arguments, a literal, or nonsense."""
+def expression(draw: random.Random, names: list[str], depth: int = 3) -> str:
+    """Return a call of one of `names` with some arguments, a literal, or nonsense."""
     kind = draw.random()
-    if depth == 0 or kind < 0.25:
+    if depth == 0 or kind < 0.12:
         return draw.choice(ODD_ATOMS)
-    if kind < 0.35:
-        items = ", ".join(expression(draw, depth - 1) for _ in range(draw.randrange(4)))
+    if kind < 0.2:
+        items = ", ".join(expression(draw, names, depth - 1) for _ in range(draw.randrange(4)))
         return draw.choice(["[{}]", "({})", "({},)", "{{1: {}}}"]).format(items)
-    name = draw.choice(NAMES)
-    if kind < 0.7:  # what the call takes, most of it of the right type
-        taken = [p for p in inspect.signature(KNOWN[name]).parameters.values() if p.default is p.empty or draw.random() < 0.3]
-        given = [f"{'' if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) else p.name + '='}{value_of(draw, p, depth - 1)}" for p in taken]
+    name = draw.choice(names if draw.random() < 0.95 else NAMES)
+    if kind < 0.85:  # what the call takes, most of it of the right type
+        taken = inspect.signature(KNOWN[name]).parameters.values()
+        given = [argument(draw, names, p, depth - 1) for p in taken if p.default is p.empty or draw.random() < 0.3]
     else:
-        given = [expression(draw, depth - 1) for _ in range(draw.choice((0, 1, 1, 2, 3)))]
+        given = [expression(draw, names, depth - 1) for _ in range(draw.choice((0, 1, 1, 2, 3)))]
         for _ in range(draw.choice((0, 0, 0, 1, 2))):
-            given.append(f"{draw.choice(arguments())}={expression(draw, depth - 1)}")
+            given.append(f"{draw.choice(arguments())}={expression(draw, names, depth - 1)}")
     return f"{draw.choice(['', '', '', '', '', '', 'pl.', 'x.'])}{name}({', '.join(given)})"
 
 
-def value_of(draw: random.Random, parameter: inspect.Parameter, depth: int) -> str:
-    """Return a literal that suits an argument's annotation, at most times."""
+def argument(draw: random.Random, names: list[str], parameter: inspect.Parameter, depth: int) -> str:
+    """Return an argument that suits its annotation, at most times."""
     fitting = [good for kind, good in FITTING.items() if kind in str(parameter.annotation)]
-    return draw.choice(draw.choice(fitting)) if fitting and draw.random() < 0.9 else expression(draw, depth)
+    value = draw.choice(draw.choice(fitting)) if fitting and draw.random() < 0.9 else expression(draw, names, depth)
+    starred = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    return value if starred else f"{parameter.name}={value}"
 
 
 def nested(draw: random.Random) -> str:
@@ -183,7 +189,7 @@ def odd_values(draw, folder):
         if draw.random() < 0.05:
             key = ".".join([key, *["a"] * draw.choice((1, 5, 500, 3000))])
         lines = [line for line in lines if not line.startswith(f"{key} ")] if draw.random() < 0.9 else lines
-        value = draw.choice(ODD_TOML) if draw.random() < 0.7 else quoted(draw, expression(draw, 2))
+        value = draw.choice(ODD_TOML) if draw.random() < 0.7 else quoted(draw, expression(draw, NAMES, 2))
         lines.insert(draw.randrange(len(lines) + 1), f"{key} = {value}")
     if draw.random() < 0.2:
         lines.insert(draw.randrange(len(lines) + 1), draw.choice(["[training]", "[[training]]", "[parallel]", "[data]", "[x.y]", "[[x]]", "[]"]))
@@ -192,11 +198,8 @@ def odd_values(draw, folder):
 
 def odd_expressions(draw, folder):
     values = {"data": '"digits"', "network": '["Linear(64, 10)", "Softmax()"]'}
-    parts = {"data": vocabulary.DATA, "network": vocabulary.NETWORK, "method": vocabulary.METHOD, "optimizer": vocabulary.OPTIMIZER}
-    for key in draw.choices(["data", "network", "method", "optimizer", "loss"], k=draw.choice((1, 1, 2))):
-        text = nested(draw) if draw.random() < 0.15 else expression(draw)
-        while key in parts and draw.random() < 0.8 and not re.match("|".join(parts[key]), text):
-            text = expression(draw)
+    for key in draw.choices(list(PARTS), k=draw.choice((1, 1, 2))):
+        text = nested(draw) if draw.random() < 0.15 else expression(draw, PARTS[key])
         values[key] = quoted(draw, text)
         if key == "network" and draw.random() < 0.6:
             chain = ["Linear(64, 8)", text, "Linear(8, 10)", "Softmax()"] if draw.random() < 0.5 else [text]
