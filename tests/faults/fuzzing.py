@@ -19,6 +19,7 @@ import tempfile
 import threading
 import traceback
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
 DEADLINE = 30.0
@@ -46,7 +47,7 @@ def _go_on(module, case, first, stop, outcomes, found):
     command = [sys.executable, __file__, module, case, str(first), str(stop)]
     with tempfile.TemporaryFile() as errors, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors) as process:
         lines: queue.Queue = queue.Queue()
-        threading.Thread(target=lambda: [lines.put(line) for line in [*process.stdout, b""]], daemon=True).start()
+        threading.Thread(target=lambda: [lines.put(line) for line in chain(process.stdout, [b""])], daemon=True).start()
         try:
             while first < stop and len(found) < MOST_FOUND:
                 try:
