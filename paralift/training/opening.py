@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from contextlib import ExitStack
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,16 @@ def open_run(
     AgreedError
         If the folder cannot be written to or is another run's, or a checkpoint cannot be used; on all ranks.
     """
+    with ExitStack() as undo:
+        opened = _open_run(worker, out, resume, attributes, config, undo)
+        undo.pop_all()
+    return opened
+
+
+def _open_run(
+    worker: Worker, out: Any, resume: Any, attributes: Mapping[str, Any], config: str | None, undo: ExitStack
+) -> tuple[RunFolder | None, Path | None, Position, list[dict[str, Any]]]:
+    """Open a run as `open_run` does; `undo` frees the folder where that fails."""
     grid, error, folder = worker.grid, None, None
     path = _choose(grid, out, resume)
     position, history, run = Position(), [], None
@@ -35,11 +48,12 @@ def open_run(
             if path is not None:
                 found = checkpoints.attributes_of(path)
                 checkpoints.expect_same(path, found, attributes)
-                position = position_of(path, found)
+                position = position_of(path, found, worker.sampler.n_batches)
             if out is not None:
                 _expect_new(out, path)
                 text = config if config is not None else _config_text(attributes)
                 folder = RunFolder(out, text, append=path is not None)
+                undo.callback(folder.close)
                 history = folder.drop_after(position.epoch) if path is not None else []
                 run = folder.path.resolve()
         except (OSError, ValueError) as failure:
@@ -56,7 +70,7 @@ def open_run(
     return folder, run, position, history
 
 
-def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
+def position_of(path: Path, attributes: Mapping[str, Any], n_batches: int) -> Position:
     """Return where a checkpoint stands.
 
     Raises
@@ -65,11 +79,14 @@ def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
         If it does not say so.
     """
     try:
-        found = Position(int(attributes["epoch"]), int(attributes["batch"]), float(attributes["loss_sum"]))
-    except (KeyError, TypeError, ValueError) as error:
+        found = Position(index(attributes["epoch"]), index(attributes["batch"]), float(attributes["loss_sum"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise checkpoints.CheckpointError(f"{path}: epoch, batch or loss_sum is missing or no number ({error})") from error
-    if found.epoch < 0 or found.batch < 0:
-        raise checkpoints.CheckpointError(f"{path}: epoch {found.epoch}, batch {found.batch}: expected no negative number")
+    if found.epoch < 0 or not 0 <= found.batch < n_batches or not math.isfinite(found.loss_sum):
+        raise checkpoints.CheckpointError(
+            f"{path}: epoch {found.epoch}, batch {found.batch}, loss_sum {found.loss_sum}: expected no negative epoch, a batch "
+            f"of 0 to {n_batches - 1} and a finite sum"
+        )
     return found
 
 
