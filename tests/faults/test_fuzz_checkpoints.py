@@ -19,6 +19,8 @@ import paralift as pl
 from paralift.training import checkpoints
 from paralift.training.checkpoints.manifest import NAME
 
+ELSEWHERE = 77.0
+"""What stands in a file that no checkpoint names, and where there is nothing."""
 FILES = ("rank-0.h5", "all.h5")
 ODD = [
     None, True, 0, -1, 1, 3, 4, 2.5, 10**9, 10**400, 1e308, float("nan"), float("inf"), "", "2", "x" * 30_000, [], {}, [[]], {"a": {}}, "\ud800", "\0",
@@ -85,7 +87,8 @@ def attempt(act, path):
 
 def loaded(path):
     params, attributes = checkpoints.load_params(path)
-    assert all(a.dtype.kind in "fiu" for arrays in params.values() for a in arrays.values()), attributes
+    for a in (a for arrays in params.values() for a in arrays.values()):
+        assert a.dtype.kind in "fiu" and not (a == ELSEWHERE).any(), attributes
 
 
 def opened(path):
@@ -94,8 +97,7 @@ def opened(path):
     with checkpoints.open_file(path) as file:
         for block, names in shapes.items():
             for name, shape in names.items():
-                found = checkpoints.read.array(file, f"params/{block}/{name}", shape)
-                assert found.shape == shape and not (found == 77).any(), "read from elsewhere"
+                assert checkpoints.read.array(file, f"params/{block}/{name}", shape).shape == shape
 
 
 def damaged_bytes(draw, folder):
@@ -151,7 +153,7 @@ def odd_hdf5(draw, folder):
     lifted = draw.random() < 0.3
     path = placed(folder, good(lifted))
     with h5py.File(path.parent / "secret.h5", "w") as secret:
-        secret["a"] = np.full((6, 3), 77.0)
+        secret["a"] = np.full((6, 3), ELSEWHERE)
     for _ in range(draw.choice((1, 1, 2))):
         with h5py.File(path / draw.choice(FILES), "r+") as file:
             arrays: list[str] = []
@@ -192,7 +194,7 @@ def virtual(draw, file, name, secret):
     rows = draw.choice((shape[0], 1))
     layout[:rows] = h5py.VirtualSource(source, draw.choice([name, "a", "params", "nowhere"]), (rows, *shape[1:]))
     del file[name]
-    file.create_virtual_dataset(name, layout, fillvalue=77)
+    file.create_virtual_dataset(name, layout, fillvalue=ELSEWHERE)
 
 
 def external_storage(draw, file, name, secret):
@@ -203,7 +205,7 @@ def external_storage(draw, file, name, secret):
 
 def any_array(draw, file, name, secret):
     """Another shape, another type, nothing written."""
-    shape = file[name].shape if draw.random() < 0.5 else draw.choice([(), (0,), (3,), (10**15,), (2**31, 2**31), (6, 3), (2,) * 32])
+    shape = file[name].shape if draw.random() < 0.5 else draw.choice([(), (0,), (3,), (10**15,), (2**31, 2**20), (6, 3), (2,) * 32])
     kind = draw.choice(["f4", "f8", "i1", "u8", "?", "c8", "S3", h5py.string_dtype(), h5py.ref_dtype, "V3", np.dtype("(2,)f4"), "f2", ">f8"])
     del file[name]
     file.create_dataset(name, shape, kind, chunks=True if shape and draw.random() < 0.3 and 0 not in shape else None)

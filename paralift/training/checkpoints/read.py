@@ -67,6 +67,8 @@ def attributes_of(path: str | Path) -> Mapping[str, Any]:
 def open_file(path: str | Path) -> h5py.File:
     """Open the whole of a checkpoint for reading; its arrays are virtual, all from files that the manifest names.
 
+    What those files hold is looked at by `verify`, which comes first.
+
     Raises
     ------
     CheckpointError
