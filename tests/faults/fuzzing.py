@@ -43,6 +43,7 @@ def fuzz(module: str, case: str, count: int, first: int = 0) -> Counter:
         first = _go_on(module, case, first, stop, outcomes, found)
     again = f"python tests/faults/fuzzing.py {module} {case}"
     assert not found, "\n".join(f"{again} {seed}\n{text}" for seed, text in found)
+    print(f"{module} {case}: {dict(outcomes)}", file=sys.stderr)
     return outcomes
 
 

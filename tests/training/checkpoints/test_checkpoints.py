@@ -173,7 +173,21 @@ def test_virtual_arrays_from_elsewhere_are_refused(run, tmp_path):
     with h5py.File(path / "all.h5", "r+") as file:
         file.create_virtual_dataset("params/stolen/W", layout)
     resign(path)
-    with pytest.raises(checkpoints.CheckpointError, match="which the manifest does not name"):
+    with pytest.raises(checkpoints.CheckpointError, match="no file of a rank that the manifest names"):
+        checkpoints.load_params(path)
+
+
+@pytest.mark.parametrize("name", ["all.h5", "."])
+def test_virtual_arrays_made_of_themselves_are_refused(run, name):
+    """Reading one ends the process: the HDF5 library follows it until its stack is full."""
+    path = checkpoints.latest(run)
+    layout = h5py.VirtualLayout((4, 6), "f4")
+    layout[...] = h5py.VirtualSource(name, "params/linear1/weight", (4, 6))
+    with h5py.File(path / "all.h5", "r+") as file:
+        del file["params/linear1/weight"]
+        file.create_virtual_dataset("params/linear1/weight", layout)
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="no file of a rank that the manifest names"):
         checkpoints.load_params(path)
 
 
