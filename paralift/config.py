@@ -29,7 +29,7 @@ from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
-from paralift.mistakes import ConfigError, Mistakes, lines_of
+from paralift.mistakes import ConfigError, Mistakes, lines_of, shown
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.versions import read_kappa
 from paralift.training.arguments import expect_patience
@@ -96,7 +96,11 @@ class Config:
         """Read a configuration file; ConfigError if it cannot be read or used."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise ConfigError(f"configuration {path}: more than {MOST_BYTES} bytes: no configuration of ParaLift")
+            text = content.decode()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             way_out = "see examples/digits.toml for one that works"
@@ -115,7 +119,7 @@ class Config:
         """
         try:
             document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:  # some numbers and dates give a bare ValueError
             raise ConfigError(f"{where}: no TOML: {error}") from None
         mistakes = Mistakes(where, lines_of(text))
         _known_keys(mistakes, "", document, (*READERS, *TABLES))
@@ -222,7 +226,7 @@ def _expression(where: str, key: str, value: Any, vocabulary: Vocabulary) -> Cal
     if not isinstance(value, str):
         example = EXAMPLES[key.partition("[")[0]]
         raise ConfigError(
-            f"{where}, key {key!r}: {value!r} was given, expected a string; for example {example}"
+            f"{where}, key {key!r}: {shown(value)} was given, expected a string; for example {example}"
         )
     try:
         return parse(value, vocabulary)
@@ -251,7 +255,7 @@ def _table(mistakes: Mistakes, name: str, kind: type, value: Any) -> Any:
     with mistakes.of(name) as where:
         if not isinstance(value, dict):
             expected = f"a table: a line [{name}] and keys below it"
-            raise ConfigError(f"{where}, key {name!r}: {value!r} was given, expected {expected}")
+            raise ConfigError(f"{where}, key {name!r}: {shown(value)} was given, expected {expected}")
         names = tuple(f.name for f in fields(kind))
         _known_keys(mistakes, name, value, names)
         for key in (key for key in value if key in names):
@@ -297,12 +301,16 @@ def _checked(where: str, key: str, value: Any) -> Any:
         text += ', or "full"'
         if value == "full":
             return None
+    if type(value) is int and value >= BEYOND:
+        good, text = False, f"{text}, of at most 64 bits"
     if not good:
-        raise ConfigError(f"{where}, key {key!r}: {value!r} was given, expected {text}")
+        raise ConfigError(f"{where}, key {key!r}: {shown(value)} was given, expected {text}")
     return value
 
 
 def _readable(read: Callable[[Any], Any], value: Any) -> bool:
+    if isinstance(value, dict | list):  # which no reader takes, and which may be too deep for its words
+        return False
     try:
         read(value)
     except ValueError:
@@ -323,6 +331,10 @@ def _network_text(network: Network) -> str:
     return _quoted(network)
 
 
+MOST_BYTES = 1 << 24
+"""A configuration is small; a larger file is something else."""
+BEYOND = 2**63
+"""Whole numbers of TOML are smaller, though Python's reader takes all."""
 EXAMPLES = {
     "data": '"digits"',
     "network": '["Linear(64, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]',

@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 HEADER = re.compile(r"\s*\[\s*([\w.\"'-]+)\s*\]")
 KEY = re.compile(r"\s*([\w.\"'-]+)\s*=")
+HEAD, TAIL = 1500, 500
+"""Characters of a long text that are shown: its beginning says what was given, its end what was expected."""
 
 
 class ConfigError(ValueError):
@@ -40,7 +43,7 @@ class Mistakes:
         try:
             yield self.where if line is None else f"{self.where}, line {line}"
         except ConfigError as error:
-            self.add(str(error))
+            self.add(shortened(str(error)))
 
     def raise_all(self) -> None:
         """Raise ConfigError if there are mistakes."""
@@ -58,7 +61,7 @@ def lines_of(text: str) -> dict[str, int]:
     """
     found: dict[str, int] = {}
     table = ""
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # the line ends of TOML, fewer than those of `splitlines`
         if header := HEADER.match(line):
             table = _bare(header[1])
             found.setdefault(table, number)
@@ -66,6 +69,21 @@ def lines_of(text: str) -> dict[str, int]:
         elif key := KEY.match(line):
             found.setdefault(table + _bare(key[1]), number)
     return found
+
+
+def shown(value: Any) -> str:
+    """Return the repr of a value out of a file, which may be too long or too deep to have one."""
+    try:
+        return shortened(repr(value))
+    except (RecursionError, ValueError):  # tables in tables by a long dotted key; whole numbers of thousands of digits
+        return f"a value of type {type(value).__name__}, nested too deeply or with too many digits to be shown,"
+
+
+def shortened(text: str) -> str:
+    """Return a text without its middle, if it is too long to be read."""
+    if len(text) <= HEAD + TAIL:
+        return text
+    return f"{text[:HEAD]} [... {len(text) - HEAD - TAIL} characters ...] {text[-TAIL:]}"
 
 
 def _bare(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -57,10 +58,10 @@ def array_like(dtype: Any, device: str, ranks: int) -> Array:
 
 def expect_patience(value: Any) -> float:
     """Return the seconds that a rank waits for another; ValueError unless they are a positive, finite number."""
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
-    if not 0.0 < number < float("inf"):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if not 0.0 < number <= sys.float_info.max:  # whole numbers may be larger than any float
         raise ValueError(f"patience is {value!r}, expected a positive, finite number of seconds")
-    return number
+    return float(number)
 
 
 def expect_counts(**counts: int) -> None:

@@ -60,7 +60,7 @@ class RunFolder:
 
     def drop_after(self, epoch: int) -> list[dict[str, Any]]:
         """Keep the records up to `epoch` only (a run that died behind its last checkpoint); return them."""
-        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
+        lines = self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []
         kept = [record for line in lines if (record := _parsed(line)) and record["epoch"] <= epoch]
         durable.write_text(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
         return kept
@@ -76,9 +76,10 @@ class RunFolder:
 
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # the last line of a run that was killed while it wrote
+        record = json.loads(line)
+    except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
         return None
+    return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None
 
 
 def versions() -> dict[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,30 +63,33 @@ def open_run(
         copy = None
     path = None if copy is not None else _choose(grid, out, resume)
     position, history = (Position(), []) if copy is None else (copy.position, copy.history)
+    with ExitStack() as undo:
 
-    def begin() -> Opened:
-        at, past_records = position, history
-        if path is not None:
-            found = checkpoints.attributes_of(path)
-            checkpoints.expect_same(path, found, attributes)
-            at = position_of(path, found)
-        if out is None:
-            return Opened(None, None, at, past_records)
-        goes_on = path is not None or past is not None
-        if not goes_on:
-            _expect_new(out)
-        folder = RunFolder(out, config if config is not None else _config_text(attributes), append=goes_on)
-        records = folder.drop_after(at.epoch) if goes_on else []
-        return Opened(folder, folder.path.resolve(), at, records)
+        def begin() -> Opened:
+            at, records = position, history
+            if path is not None:
+                found = checkpoints.attributes_of(path)
+                checkpoints.expect_same(path, found, attributes)
+                at = position_of(path, found, worker.sampler.n_batches)
+            if out is None:
+                return Opened(None, None, at, records)
+            goes_on = path is not None or past is not None
+            if not goes_on:
+                _expect_new(out)
+            folder = RunFolder(out, config if config is not None else _config_text(attributes), append=goes_on)
+            undo.callback(folder.close)
+            records = folder.drop_after(at.epoch) if goes_on else []
+            return Opened(folder, folder.path.resolve(), at, records)
 
-    opened = grid.together(begin if grid.rank == 0 else None)
-    run, position, history = share(grid, None if opened is None else opened[1:])
-    if copy is not None:
-        restore(worker, copy)
-        LOG.info("goes on from copies in memory")
-    elif path is not None:
-        grid.together(lambda: saving.restore(worker, path))
-        LOG.info("goes on from %s", path)
+        opened = grid.together(begin if grid.rank == 0 else None)
+        run, position, history = share(grid, None if opened is None else opened[1:])
+        if copy is not None:
+            restore(worker, copy)
+            LOG.info("goes on from copies in memory")
+        elif path is not None:
+            grid.together(lambda: saving.restore(worker, path))
+            LOG.info("goes on from %s", path)
+        undo.pop_all()
     return Opened(None if opened is None else opened.folder, run, position, history)
 
 
@@ -97,7 +102,7 @@ def stored(comm: Any, out: Any, resume: Any) -> Plan | None:
     return plan if comm is None else comm.bcast(plan)
 
 
-def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
+def position_of(path: Path, attributes: Mapping[str, Any], n_batches: int) -> Position:
     """Return where a checkpoint stands.
 
     Raises
@@ -106,11 +111,14 @@ def position_of(path: Path, attributes: Mapping[str, Any]) -> Position:
         If it does not say so.
     """
     try:
-        found = Position(int(attributes["epoch"]), int(attributes["batch"]), float(attributes["loss_sum"]))
-    except (KeyError, TypeError, ValueError) as error:
+        found = Position(index(attributes["epoch"]), index(attributes["batch"]), float(attributes["loss_sum"]))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise checkpoints.CheckpointError(f"{path}: epoch, batch or loss_sum is missing or no number ({error})") from error
-    if found.epoch < 0 or found.batch < 0:
-        raise checkpoints.CheckpointError(f"{path}: epoch {found.epoch}, batch {found.batch}: expected no negative number")
+    if found.epoch < 0 or not 0 <= found.batch < n_batches or not math.isfinite(found.loss_sum):
+        raise checkpoints.CheckpointError(
+            f"{path}: epoch {found.epoch}, batch {found.batch}, loss_sum {found.loss_sum}: expected no negative epoch, a batch "
+            f"of 0 to {n_batches - 1} and a finite sum"
+        )
     return found
 
 

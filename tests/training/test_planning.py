@@ -40,6 +40,7 @@ def test_stored_plans_that_answer_a_question():
     for other in (question(2), question(stages=1), question(micro_batches=1), question(schedule="flush")):
         assert not planning.fits(plan, other)
     assert not planning.fits(Plan(2, 2, (0, 1, 3)), question())
+    assert not planning.fits(Plan(2, 2, (0, 1, 2), 10**15), question()), "its micro-batches would fill the memory"
 
 
 def test_a_resumed_run_keeps_its_plan_unless_it_is_told_otherwise(tmp_path):
@@ -57,7 +58,8 @@ def test_checkpoints_without_a_plan_or_with_a_broken_one(tmp_path):
     path = checkpoints.latest(tmp_path)
     manifest = Manifest.read(path)
     others = {key: value for key, value in manifest.attributes.items() if key != "plan"}
-    for text in ("", "nothing", json.dumps({"shards": 1}), json.dumps([1])):
+    half = planning.to_text(Plan(1, 1, (0, 2))).replace("2]", "2.5]")
+    for text in ("", "nothing", json.dumps({"shards": 1}), json.dumps([1]), "[" * 100_000, half):
         Manifest({**others, "plan": text}, manifest.files).write(path)
         assert planning.stored_plan(path) is None
     Manifest(others, manifest.files).write(path)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,11 @@ import h5py
 import numpy as np
 
 from paralift import durable
+from paralift.data.plain_hdf5 import DAMAGE
+from paralift.mistakes import shown
 from paralift.training.checkpoints.errors import CheckpointError
 from paralift.training.checkpoints.manifest import ALL, Manifest
+from paralift.training.checkpoints.plain import arrays_of, check_part, expect_numbers
 
 WAY_OUT = "take an older checkpoint"
 
@@ -23,7 +28,7 @@ def verify(path: str | Path, share: int = 0, shares: int = 1) -> Manifest:
     ----------
     path : path
     share, shares : int
-        All sizes are compared, but only the checksums of every `shares`-th file from `share` on: ranks divide the work.
+        All sizes are compared, but only the contents of every `shares`-th file from `share` on: ranks divide the work.
 
     Raises
     ------
@@ -35,13 +40,22 @@ def verify(path: str | Path, share: int = 0, shares: int = 1) -> Manifest:
     for number, (name, entry) in enumerate(sorted(manifest.files.items())):
         file = folder / name
         try:
-            found = file.stat().st_size
-            if found != entry.bytes:
-                raise CheckpointError(f"{file}: {found} bytes, expected {entry.bytes}: cut off or changed; {WAY_OUT}")
+            state = file.stat()
+            if not stat.S_ISREG(state.st_mode):  # reading a pipe would wait for ever
+                raise CheckpointError(f"{file}: no file; {WAY_OUT}")
+            if state.st_size != entry.bytes:
+                raise CheckpointError(f"{file}: {state.st_size} bytes, expected {entry.bytes}: cut off or changed; {WAY_OUT}")
             if number % shares == share and durable.checksum(file) != entry.sha256:
                 raise CheckpointError(f"{file}: its content does not have the checksum of the manifest; {WAY_OUT}")
         except OSError as error:
             raise CheckpointError(f"{file}: {error.strerror or error}, but the manifest names it; {WAY_OUT}") from error
+    parts = [name for name in sorted(manifest.files)[share::shares] if name != ALL]
+    if parts:
+        with open_file(folder) as master, _damage_of(folder / ALL):
+            arrays = list(arrays_of(master))
+            for name in parts:
+                with _damage_of(folder / name):
+                    check_part(folder, name, manifest.files[name].bytes, arrays)
     return manifest
 
 
@@ -53,6 +67,8 @@ def attributes_of(path: str | Path) -> Mapping[str, Any]:
 def open_file(path: str | Path) -> h5py.File:
     """Open the whole of a checkpoint for reading; its arrays are virtual, all from files that the manifest names.
 
+    What those files hold is looked at by `verify`, which comes first.
+
     Raises
     ------
     CheckpointError
@@ -62,37 +78,18 @@ def open_file(path: str | Path) -> h5py.File:
     master = Path(path) / ALL
     try:
         file = h5py.File(master, "r", locking=False)
-    except OSError as error:
+    except DAMAGE as error:
         raise CheckpointError(f"{master}: not a readable HDF5 file ({error}); {WAY_OUT}") from error
     try:
-        for name, dataset in arrays_of(file):
-            if dataset.dtype.kind not in "fiu" or dataset.external:
-                raise CheckpointError(f"{master}: {name} is no array of numbers of this checkpoint")
-            sources = {source.file_name for source in dataset.virtual_sources()} if dataset.is_virtual else set()
-            if not sources <= set(manifest.files):
-                raise CheckpointError(f"{master}: {name} comes from {sorted(sources)}, which the manifest does not name")
-        if "params" not in file:
-            raise CheckpointError(f"{master}: no /params: not a ParaLift checkpoint?")
+        with _damage_of(master):
+            for name, dataset in arrays_of(file):
+                expect_numbers(master, manifest, name, dataset)
+            if "params" not in file:
+                raise CheckpointError(f"{master}: no /params: not a ParaLift checkpoint?")
     except CheckpointError:
         file.close()
         raise
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        file.close()
-        raise CheckpointError(f"{master}: damaged ({error}); {WAY_OUT}") from error
     return file
-
-
-def arrays_of(group: h5py.Group, prefix: str = "") -> Iterator[tuple[str, h5py.Dataset]]:
-    """Yield (name, dataset) for all arrays below a group; links to other files are an error."""
-    for key in group:
-        link = group.get(key, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise CheckpointError(f"{group.file.filename}: {prefix}{key} is a link to elsewhere")
-        item = group[key]
-        if isinstance(item, h5py.Dataset):
-            yield prefix + key, item
-        elif isinstance(item, h5py.Group):
-            yield from arrays_of(item, f"{prefix}{key}/")
 
 
 def array(file: h5py.File, name: str, shape: Iterable[int], start: int | None = None, stop: int | None = None) -> np.ndarray:
@@ -103,17 +100,12 @@ def array(file: h5py.File, name: str, shape: Iterable[int], start: int | None = 
     CheckpointError
         If it is missing, has another shape, or cannot be read.
     """
-    try:
-        if name not in file:
+    with _damage_of(f"{file.filename}: /{name}"):
+        if not isinstance(dataset := file.get(name), h5py.Dataset):
             raise CheckpointError(f"{file.filename}: no array /{name}; {WAY_OUT}")
-        dataset = file[name]
-        if tuple(dataset.shape) != tuple(shape):
+        if dataset.shape != tuple(shape):
             raise CheckpointError(f"{file.filename}: /{name} has shape {dataset.shape}, expected {tuple(shape)}; {WAY_OUT}")
         return np.asarray(dataset[...] if start is None else dataset[start:stop])
-    except CheckpointError:
-        raise
-    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"{file.filename}: /{name} cannot be read ({error}); {WAY_OUT}") from error
 
 
 def load_params(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], Mapping[str, Any]]:
@@ -126,7 +118,7 @@ def load_params(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], Map
     """
     manifest = verify(path)
     found: dict[str, dict[str, np.ndarray]] = {}
-    with open_file(path) as file:
+    with open_file(path) as file, _damage_of(Path(path) / ALL):
         for name, dataset in arrays_of(file["params"]):
             block, _, key = name.rpartition("/")
             found.setdefault(block, {})[key] = array(file, f"params/{name}", dataset.shape)
@@ -139,6 +131,17 @@ def expect_same(path: str | Path, attributes: Mapping[str, Any], expected: Mappi
         found = attributes.get(key)
         if found != value:
             raise CheckpointError(
-                f"{path}: {key} is {found!r}, this run has {value!r}; resume with the configuration of the run folder, "
+                f"{path}: {key} is {shown(found)}, this run has {value!r}; resume with the configuration of the run folder, "
                 "or start a new run in another folder"
             )
+
+
+@contextmanager
+def _damage_of(what: Any) -> Iterator[None]:
+    """Turn what HDF5 raises on a damaged file into a CheckpointError that names it."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except DAMAGE as error:
+        raise CheckpointError(f"{what}: damaged, or it cannot be read ({error}); {WAY_OUT}") from error

@@ -1,6 +1,7 @@
 """Checkpoints: what is written comes back; what is damaged is named and passed over; what fails leaves nothing behind."""
 
 import json
+import os
 import shutil
 
 import h5py
@@ -172,11 +173,127 @@ def test_virtual_arrays_from_elsewhere_are_refused(run, tmp_path):
     with h5py.File(path / "all.h5", "r+") as file:
         file.create_virtual_dataset("params/stolen/W", layout)
     resign(path)
-    with pytest.raises(checkpoints.CheckpointError, match="which the manifest does not name"):
+    with pytest.raises(checkpoints.CheckpointError, match="no file of a rank that the manifest names"):
         checkpoints.load_params(path)
 
 
-@pytest.mark.parametrize("bad", [{"epoch": None}, {"batch": -1}, {"loss_sum": "much"}])
+@pytest.mark.parametrize("name", ["all.h5", "."])
+def test_virtual_arrays_made_of_themselves_are_refused(run, name):
+    """Reading one ends the process: the HDF5 library follows it until its stack is full."""
+    path = checkpoints.latest(run)
+    layout = h5py.VirtualLayout((4, 6), "f4")
+    layout[...] = h5py.VirtualSource(name, "params/linear1/weight", (4, 6))
+    with h5py.File(path / "all.h5", "r+") as file:
+        del file["params/linear1/weight"]
+        file.create_virtual_dataset("params/linear1/weight", layout)
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="no file of a rank that the manifest names"):
+        checkpoints.load_params(path)
+
+
+@pytest.mark.parametrize("kind", ["virtual", "link", "storage"])
+def test_arrays_of_a_rank_from_elsewhere_are_refused(run, tmp_path, kind):
+    path = checkpoints.latest(run)
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["a"] = np.zeros((4, 6))
+    with h5py.File(path / "rank-0.h5", "r+") as file:
+        del file["params/linear1/weight"]
+        if kind == "link":
+            file["params/linear1/weight"] = h5py.ExternalLink(str(tmp_path / "secret.h5"), "/a")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((4, 6), "f4")
+            layout[...] = h5py.VirtualSource(str(tmp_path / "secret.h5"), "a", (4, 6))
+            file.create_virtual_dataset("params/linear1/weight", layout)
+        else:
+            storage = [(str(tmp_path / "secret.h5"), 0, h5py.h5f.UNLIMITED)]
+            file.create_dataset("params/linear1/weight", (4, 6), "f4", external=storage)
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="rank-0.h5: damaged.*(another file|virtual)"):
+        checkpoints.load_params(path)
+
+
+def test_an_array_that_a_rank_does_not_have_is_not_read_as_zeros(run):
+    path = checkpoints.latest(run)
+    with h5py.File(path / "rank-0.h5", "r+") as file:
+        del file["params/linear1/weight"]
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="rank-0.h5: no array params/linear1/weight of 24 numbers"):
+        checkpoints.load_params(path)
+
+
+def test_groups_without_end_are_refused(run):
+    path = checkpoints.latest(run)
+    with h5py.File(path / "all.h5", "r+") as file:
+        file["params/again"] = file["params"]
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="params/again has two names"):
+        checkpoints.load_params(path)
+
+
+def test_an_array_larger_than_its_checkpoint_is_refused(run):
+    path = checkpoints.latest(run)
+    with h5py.File(path / "all.h5", "r+") as file:
+        file.create_dataset("params/linear1/huge", (10**15,), "f4")
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="huge of shape .* is larger than all"):
+        checkpoints.load_params(path)
+
+
+def test_params_that_are_no_group(run):
+    path = checkpoints.latest(run)
+    with h5py.File(path / "all.h5", "r+") as file:
+        del file["params"]
+        file["params"] = 3.0
+    resign(path)
+    with pytest.raises(checkpoints.CheckpointError, match="/params is no group"):
+        checkpoints.load_params(path)
+
+
+def test_a_pipe_is_not_waited_for(run):
+    path = checkpoints.latest(run)
+    (path / "rank-0.h5").unlink()
+    os.mkfifo(path / "rank-0.h5")
+    edit(path, lambda document: document["files"]["rank-0.h5"].update(bytes=0))
+    with pytest.raises(checkpoints.CheckpointError, match="rank-0.h5: no file"):
+        checkpoints.verify(path)
+    (path / NAME).unlink()
+    os.mkfifo(path / NAME)
+    with pytest.raises(checkpoints.CheckpointError, match="no file, or larger than"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize("text", ['{"format": ' + "9" * 5000 + "}", "[" * 100_000, '"' + "\ud800" * 3])
+def test_manifests_that_no_reader_can_follow(run, text):
+    (checkpoints.latest(run) / NAME).write_bytes(text.encode(errors="surrogatepass"))
+    with pytest.raises(checkpoints.CheckpointError, match="manifest.json: cannot be read"):
+        Manifest.read(checkpoints.latest(run))
+
+
+@pytest.mark.parametrize("name", ["", "\0", "\ud800", "%b.h5", "a b", "x" * 100_000 + "/"])
+def test_file_names_of_no_checkpoint(run, name):
+    edit(checkpoints.latest(run), lambda document: document["files"].update({name: document["files"]["all.h5"]}))
+    with pytest.raises(checkpoints.CheckpointError, match="or is none of a checkpoint") as caught:
+        checkpoints.verify(checkpoints.latest(run))
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_run_that_cannot_be_opened_lets_its_folder_go(run):
+    path = checkpoints.latest(run)
+    with h5py.File(path / "all.h5", "r+") as file:
+        del file["optimizer"]
+    resign(path)
+    with pytest.raises(ValueError, match="no array /optimizer") as first:  # which keeps the frames of the failed run
+        train(run, epochs=3, resume=path)
+    assert train(run, epochs=3, resume=path.with_name("step-000000004")) and first.value
+
+
+BAD_POSITIONS = [
+    {"epoch": None}, {"batch": -1}, {"loss_sum": "much"}, {"epoch": 1e400}, {"batch": 4}, {"batch": 1.5}, {"epoch": "2"},
+    {"loss_sum": 10**400}, {"loss_sum": float("nan")},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("bad", BAD_POSITIONS, ids=str)
 def test_a_position_that_is_none(run, bad):
     edit(checkpoints.latest(run), lambda document: document["attributes"].update(bad))
     with pytest.raises(ValueError, match="epoch"):
