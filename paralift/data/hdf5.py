@@ -46,7 +46,8 @@ class Hdf5Source(Source):
         for key in (x, y):
             with _open(self._path, key) as found:
                 stored.append(Stored(_where(self._path, key), found.shape or (), found.dtype))
-        self.describe(*stored, mean=mean, std=std)
+        inputs, targets = stored
+        self.describe(inputs, targets, mean=mean, std=std)
 
     def read_inputs(self, start: int, stop: int) -> np.ndarray:
         """Return rows start <= i < stop of x as stored."""

@@ -368,7 +368,10 @@ def npy_head(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["(", "{'descr': '<f8', 'fortran_order': False, 'shape': (", "[" * 3000, "-" * 8000 + "1", "{'shape': 1}", "3", "\0", "{1: 2, 'a': 3}"],
+    [
+        "(", "{'descr': '<f8', 'fortran_order': False, 'shape': (", "[" * 3000, "-" * 8000 + "1", "{'shape': 1}", "3", "\0",
+        "{1: 2, 'a': 3}",
+    ],
 )  # fmt: skip
 def test_a_header_that_is_no_literal_is_refused(text, tmp_path):
     put_member(tmp_path / "h.npz", npy_head(text) + bytes(48))

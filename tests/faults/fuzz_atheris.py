@@ -10,7 +10,8 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["paralift.config", "paralift.expressions", "paralift.mistakes", "paralift.data", "zipfile"]):
+READERS = ["paralift.config", "paralift.expressions", "paralift.mistakes", "paralift.data", "zipfile"]
+with atheris.instrument_imports(include=READERS):
     from paralift.config import Config, ConfigError
     from paralift.data import DataError, Dataset, Hdf5Source, IdxSource, NpzSource, load_shard
 
