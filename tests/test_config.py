@@ -93,7 +93,7 @@ def test_text_makes_the_same_run_again(network, method, optimizer, epochs, batch
     first = Config(
         Call("digits", pl.data.digits, (), {"seed": 1}), network, method, optimizer,
         training=Training(epochs=epochs, batch_size=batch_size),
-        parallel=Parallel(stages=2, schedule="flush", kappa=0.5, plan="counted", memory="16GiB", threads=1),
+        parallel=Parallel(stages=len(network.blocks), schedule="flush", kappa=0.5, plan="counted", memory="16GiB", threads=1),
     )  # fmt: skip
     second = Config.from_text(first.to_text())
     assert repr(second.network) == repr(first.network)
