@@ -4,14 +4,23 @@ RANKS ?= 2
 CONFIG ?= examples/digits.toml
 VENV := .venv
 BIN := $(VENV)/bin
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
-.PHONY: train test lint bench-quick clean
+.PHONY: train test test-faults test-slurm lint bench-quick clean
 
 train: $(VENV)/.mpi
 	$(BIN)/paralift run -n $(RANKS) $(CONFIG)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-faults: $(VENV)/.test
+	$(BIN)/python -m pytest tests/faults --rounds 100 -s
+
+# A SLURM of two nodes on this machine, in a temporary folder; its programs come from Debian's packages.
+test-slurm: $(VENV)/.test
+	test -x /usr/sbin/slurmctld || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes slurm-wlm munge; }
+	$(BIN)/python -m pytest tests/jobs
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

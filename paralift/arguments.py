@@ -19,6 +19,7 @@ BENCHMARKS = {
     "scaling": "strong and weak scaling over ranks, beside the prediction",
     "plan": "predicted steps and memory beside measured ones",
     "project": "weak scaling projected to 1,024 ranks, model beside simulation",
+    "checkpoint": "checkpoints against plain writing, their share of a run",
     "learning": "accuracy and exactness of gradients",
 }
 """What `paralift bench` measures; each is a module of its own in `paralift.bench`."""
@@ -83,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     kinds = new.add_subparsers(dest="what", required=True, metavar="|".join(BENCHMARKS))
     for name, text in BENCHMARKS.items():
         kinds.add_parser(name, add_help=False, help=text)
-    add("doctor", "examine this machine and installation", "doctor")
+    new = add("doctor", "examine this machine and installation", "doctor --out runs")
+    new.add_argument("--out", metavar="FOLDER", default=".", help="try its file system, instead of the current folder's")
+    new.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     return parser
 
 
@@ -98,6 +101,7 @@ def _train_options() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
     parser.add_argument("--threads", type=int, metavar="N", help="BLAS threads of a rank")
+    parser.add_argument("--ft", action="store_true", help="when ranks die, the others go on (Open MPI with ULFM)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no table")
     return parser
 

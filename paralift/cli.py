@@ -1,8 +1,8 @@
 """What the commands do: ``paralift train | run | evaluate | plot | plan | bench | doctor``.
 
-Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what
-was given, 130 interrupted. Under an MPI launcher every rank comes through here; rank 0 alone speaks, and ends the
-job if it must.
+Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what was given, 75
+stopped by a signal after a checkpoint, 76 ended by the stall watch, 130 interrupted. Under an MPI launcher every rank
+comes through here; rank 0 alone speaks, and ends the job if it must.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from rich.console import Console
 
 from paralift.arguments import parse
 from paralift.config import Config, read_data, read_loss, read_network
-from paralift.launch import LaunchError, mpi_environment, mpirun_command, run
+from paralift.exits import STOPPED
+from paralift.launch import LaunchError, line, mpi_environment, mpirun_command, run
 from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.survival import leave_without_finalize
 from paralift.parallel.world import find_world
 from paralift.training.plan_table import number, print_table, span
 
@@ -70,6 +72,10 @@ def _failed(error: BaseException, rank: int) -> int:
     return _complain(text, 1 if isinstance(error, FloatingPointError) else 2)
 
 
+def _warn(text: str) -> None:
+    print(f"paralift: warning: {text}", file=sys.stderr, flush=True)
+
+
 def _complain(text: str, code: int = 2) -> int:
     print(f"paralift: error: {text}", file=sys.stderr, flush=True)
     return code
@@ -78,16 +84,25 @@ def _complain(text: str, code: int = 2) -> int:
 def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Train what a configuration describes; print a table at the end."""
     from paralift.training.plots import plot_run
+    from paralift.training.result import Reason
 
     config = _together(lambda: _config(args))
     network, data, options = _together(config.build)
     out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
-    result = _fit(network, data, **options, out=out, resume=args.resume, progress=not args.quiet)
+    result = _fit(network, data, **options, out=out, resume=args.resume, survive=args.ft, progress=not args.quiet)
+    stopped = result.reason in (Reason.STOPPED, Reason.STOPPED_UNSAVED)
     if _rank() == 0:
         plot_run(out)
         if not args.quiet:
             _print_summary(Console(), f"{out}: {result.reason}", result.summary)
-    return 0
+        if stopped:
+            print(f"paralift: {result.reason} Go on with: --out {out} --resume auto", file=sys.stderr, flush=True)
+    code = STOPPED if stopped else 0
+    if result.summary["ranks_lost"]:
+        leave_without_finalize(code)
+    if stopped:
+        _together(lambda: None)  # a rank that ends with a code ends the job: not before rank 0 has drawn and spoken
+    return code
 
 
 def _config(args: argparse.Namespace) -> Config:
@@ -119,7 +134,7 @@ def _fit(network: Any, data: Any, **options: Any) -> Any:
 def _run_folder(args: argparse.Namespace, name: str) -> Path:
     """Return the run folder that was named, or one that does not exist yet."""
     if args.out is not None:
-        if args.resume is None and any(Path(args.out, "checkpoints").glob("*.h5")):
+        if args.resume is None and any(Path(args.out, "checkpoints").glob("step-*")):
             way_out = "go on with it by --resume auto, or name another --out"
             raise ValueError(f"{args.out} holds a run already: {way_out}")
         return Path(args.out)
@@ -154,10 +169,10 @@ def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Evaluate the newest checkpoint of a run on test samples."""
     if _rank() > 0:
         return 0
-    from paralift.training import checkpoint, result
+    from paralift.training import checkpoints, result
 
-    path = checkpoint.latest(args.run)
-    params, attributes = checkpoint.load_params(path)
+    path = checkpoints.newest_good(checkpoints.all_of(args.run), _warn) or checkpoints.latest(args.run)
+    params, attributes = checkpoints.load_params(path)
     network = read_network(str(path), "network", str(attributes["network"]))
     loss = read_loss(str(path), "loss", str(attributes["loss"]))
     found = result.evaluate(network, params, loss, _run_data(args))
@@ -224,8 +239,11 @@ def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
     _run_folder(args, config.name)
     if args.n is None:
         args.n, args.threads = _team(args, config)
-    start = [sys.executable] if args.alone else mpirun_command(args.n)
-    return run([*start, "-m", "paralift", "train", *_train_arguments(args)], mpi_environment(os.environ))
+    start = [sys.executable] if args.alone else mpirun_command(args.n, args.ft)
+    command, environment = [*start, "-m", "paralift", "train", *_train_arguments(args)], mpi_environment(os.environ)
+    if not (args.quiet or args.alone):
+        print(f"paralift: {line(command, environment, os.environ)}", file=sys.stderr, flush=True)
+    return run(command, environment)
 
 
 def _team(args: argparse.Namespace, config: Config) -> tuple[int, int]:
@@ -245,7 +263,7 @@ def _train_arguments(args: argparse.Namespace) -> list[str]:
     for name in ("out", "resume", "epochs", "seed", "threads"):
         value = getattr(args, name)
         given += [] if value is None else [f"--{name}={value}"]
-    return given + [f"--{name}" for name in ("quiet", "debug") if getattr(args, name)]
+    return given + [f"--{name}" for name in ("ft", "quiet", "debug") if getattr(args, name)]
 
 
 def bench(args: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -262,7 +280,7 @@ def doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
     with contextlib.suppress(RuntimeError):
         if _rank() > 0:
             return 0
-    return examination.main()
+    return examination.main(folder=args.out, as_json=args.json)
 
 
 ACTIONS: Mapping[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {

@@ -29,13 +29,11 @@ from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
+from paralift.mistakes import ConfigError, Mistakes, lines_of, shown
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.versions import read_kappa
+from paralift.training.arguments import expect_patience
 from paralift.vocabulary import DATA, LOSS, METHOD, NETWORK, OPTIMIZER, Vocabulary
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the text names file, key, what was given and what is known."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +46,8 @@ class Training:
     dtype: str = "float32"
     shuffle: bool = True
     checkpoint_every: int = 1
+    checkpoints: int = 2
+    patience: float = 600.0
     device: str = "cpu"
     states_memory: int | str | None = None
 
@@ -96,7 +96,11 @@ class Config:
         """Read a configuration file; ConfigError if it cannot be read or used."""
         path = Path(path)
         try:
-            text = path.read_text(encoding="utf-8")
+            with path.open("rb") as file:
+                content = file.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise ConfigError(f"configuration {path}: more than {MOST_BYTES} bytes: no configuration of ParaLift")
+            text = content.decode()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             way_out = "see examples/digits.toml for one that works"
@@ -110,27 +114,26 @@ class Config:
         Raises
         ------
         ConfigError
-            If the text is no TOML, or a key, name, argument or type in it is not known.
+            If the text is no TOML, or a key, name, argument, type or combination in it is wrong; it names all of them, each
+            with its line.
         """
         try:
             document = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # some numbers and dates give a bare ValueError
             raise ConfigError(f"{where}: no TOML: {error}") from None
-        _known_keys(where, "", document, (*READERS, *TABLES))
+        mistakes = Mistakes(where, lines_of(text))
+        _known_keys(mistakes, "", document, (*READERS, *TABLES))
         for key in ("data", "network"):
             if key not in document:
-                raise ConfigError(f"{where}: the key {key!r} is missing; for example {key} = {EXAMPLES[key]}")
-        values = {key: read(where, key, document[key]) for key, read in READERS.items() if key in document}
-        tables = {
-            key: _table(where, key, kind, document[key]) for key, kind in TABLES.items() if key in document
-        }
-        config = cls(**values, **tables, text=text, name=name)
-        if config.loss is not None:
-            try:
-                config.loss.check(config.network.blocks[-1].activation)
-            except ValueError as error:
-                raise ConfigError(f"{where}, key 'loss': {error}") from None
-        return config
+                mistakes.add(f"{where}: the key {key!r} is missing; for example {key} = {EXAMPLES[key]}")
+        values = {}
+        for key in (key for key in READERS if key in document):
+            with mistakes.of(key) as place:
+                values[key] = READERS[key](place, key, document[key])
+        tables = {key: _table(mistakes, key, kind, document[key]) for key, kind in TABLES.items() if key in document}
+        _combinations(mistakes, values, tables)
+        mistakes.raise_all()
+        return cls(**values, **tables, text=text, name=name)
 
     @classmethod
     def default(cls) -> Config:
@@ -223,7 +226,7 @@ def _expression(where: str, key: str, value: Any, vocabulary: Vocabulary) -> Cal
     if not isinstance(value, str):
         example = EXAMPLES[key.partition("[")[0]]
         raise ConfigError(
-            f"{where}, key {key!r}: {value!r} was given, expected a string; for example {example}"
+            f"{where}, key {key!r}: {shown(value)} was given, expected a string; for example {example}"
         )
     try:
         return parse(value, vocabulary)
@@ -238,19 +241,50 @@ def _built(where: str, key: str, call: Call) -> Any:
         raise ConfigError(f"{where}, key {key!r}: {error}") from error
 
 
-def _known_keys(where: str, table: str, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
+def _known_keys(mistakes: Mistakes, table: str, document: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for key in document:
         if key not in names:
             place = f" in [{table}]" if table else ""
-            raise ConfigError(f"{where}: unknown key {key!r}{place}; {known(key, names)}")
+            with mistakes.of(f"{table}.{key}" if table else key) as where:
+                raise ConfigError(f"{where}: unknown key {key!r}{place}; {known(key, names)}")
 
 
-def _table(where: str, name: str, kind: type, value: Any) -> Any:
-    if not isinstance(value, dict):
-        expected = f"a table: a line [{name}] and keys below it"
-        raise ConfigError(f"{where}, key {name!r}: {value!r} was given, expected {expected}")
-    _known_keys(where, name, value, tuple(f.name for f in fields(kind)))
-    return kind(**{key: _checked(where, f"{name}.{key}", v) for key, v in value.items()})
+def _table(mistakes: Mistakes, name: str, kind: type, value: Any) -> Any:
+    """Return a table with its good values; what is wrong with the others is taken down."""
+    values: dict[str, Any] = {}
+    with mistakes.of(name) as where:
+        if not isinstance(value, dict):
+            expected = f"a table: a line [{name}] and keys below it"
+            raise ConfigError(f"{where}, key {name!r}: {shown(value)} was given, expected {expected}")
+        names = tuple(f.name for f in fields(kind))
+        _known_keys(mistakes, name, value, names)
+        for key in (key for key in value if key in names):
+            with mistakes.of(f"{name}.{key}") as place:
+                values[key] = _checked(place, f"{name}.{key}", value[key])
+    return kind(**values)
+
+
+def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping[str, Any]) -> None:
+    """Take down what does not go together, of values that are right each for itself."""
+    network, parallel = values.get("network"), tables.get("parallel", Parallel())
+    method = values.get("method", methods.nudged())
+    if network is None:
+        return
+    if values.get("loss") is not None:
+        with mistakes.of("loss") as where:
+            try:
+                values["loss"].check(network.blocks[-1].activation)
+            except ValueError as error:
+                raise ConfigError(f"{where}, key 'loss': {error}") from None
+    blocks = len(network.blocks)
+    if parallel.stages is not None and parallel.stages > blocks:
+        with mistakes.of("parallel.stages") as where:
+            text = f"{parallel.stages} stages for {blocks} blocks, expected no more stages than blocks"
+            raise ConfigError(f"{where}, key 'parallel.stages': {text}")
+    if parallel.schedule == "unflushed" and isinstance(method.inference, methods.ProximalGradient):
+        with mistakes.of("parallel.schedule") as where:
+            text = f"{method!r} iterates over lifted variables; \"unflushed\" is a schedule of sweeps: leave the key out"
+            raise ConfigError(f"{where}, key 'parallel.schedule': {text}")
 
 
 def _checked(where: str, key: str, value: Any) -> Any:
@@ -267,12 +301,16 @@ def _checked(where: str, key: str, value: Any) -> Any:
         text += ', or "full"'
         if value == "full":
             return None
+    if type(value) is int and value >= BEYOND:
+        good, text = False, f"{text}, of at most 64 bits"
     if not good:
-        raise ConfigError(f"{where}, key {key!r}: {value!r} was given, expected {text}")
+        raise ConfigError(f"{where}, key {key!r}: {shown(value)} was given, expected {text}")
     return value
 
 
 def _readable(read: Callable[[Any], Any], value: Any) -> bool:
+    if isinstance(value, dict | list):  # which no reader takes, and which may be too deep for its words
+        return False
     try:
         read(value)
     except ValueError:
@@ -293,6 +331,10 @@ def _network_text(network: Network) -> str:
     return _quoted(network)
 
 
+MOST_BYTES = 1 << 24
+"""A configuration is small; a larger file is something else."""
+BEYOND = 2**63
+"""Whole numbers of TOML are smaller, though Python's reader takes all."""
 EXAMPLES = {
     "data": '"digits"',
     "network": '["Linear(64, 256)", "ReLU()", "Linear(256, 10)", "Softmax()"]',
@@ -310,6 +352,7 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
 READABLE: Mapping[Any, str] = {
     read_bytes: 'a whole number of bytes, or text with a unit: "4GiB"',
     read_kappa: "a finite number of at least 0",
+    expect_patience: "a positive, finite number of seconds",
 }
 TABLES: Mapping[str, type] = {"training": Training, "parallel": Parallel}
 VALUES: Mapping[str, Any] = {
@@ -319,6 +362,8 @@ VALUES: Mapping[str, Any] = {
     "training.dtype": ("float32", "float64"),
     "training.shuffle": bool,
     "training.checkpoint_every": 1,
+    "training.checkpoints": 1,
+    "training.patience": expect_patience,
     "training.device": ("cpu", "gpu"),
     "training.states_memory": read_bytes,
     "parallel.stages": 1,

@@ -9,12 +9,17 @@ from __future__ import annotations
 import ast
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 PREFIXES = ("pl", "paralift", "activations", "data", "losses", "maps", "methods", "optim")
 """Names that may stand before a dot, so that a line copied from a script (``pl.optim.Adam(1e-3)``) is understood."""
+DEEPEST = 100
+"""Calls, lists and signs within each other, at most."""
+BEYOND = 2**63
+"""Whole numbers are smaller, as they are in TOML: larger ones mean nothing to any argument."""
 TYPES: Mapping[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
 """Annotations that a literal argument is checked against."""
 
@@ -43,7 +48,7 @@ class Call:
     keywords: Mapping[str, Any]
 
     def __repr__(self) -> str:
-        parts = [*map(repr, self.arguments), *(f"{k}={v!r}" for k, v in self.keywords.items())]
+        parts = [*map(_text, self.arguments), *(f"{k}={_text(v)}" for k, v in self.keywords.items())]
         return f"{self.name}({', '.join(parts)})"
 
     def build(self) -> Any:
@@ -76,6 +81,7 @@ def parse(text: str, vocabulary: Mapping[str, Callable[..., Any]]) -> Call:
         ) from None
     except (RecursionError, MemoryError, ValueError) as error:
         raise ExpressionError(f"the text of {len(text)} characters is no expression: {error}") from None
+    _check_depth(node)
     if isinstance(node, ast.Name | ast.Attribute):
         node = ast.Call(func=node, args=[], keywords=[])
     if not isinstance(node, ast.Call):
@@ -102,10 +108,25 @@ def known(name: str, names: Iterable[str]) -> str:
     return f"{hint}known: {', '.join(names)}"
 
 
+def _text(value: Any) -> str:
+    """Return an expression of a literal: its repr, but for infinite numbers, whose repr is a name."""
+    if isinstance(value, float) and math.isinf(value):
+        return "1e999" if value > 0 else "-1e999"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_text, value))}]"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_text, value))}{',' * (len(value) == 1)})"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
+    return repr(value)
+
+
 def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:
     if isinstance(node, ast.Call):
         return _call(node, vocabulary)
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
+        if isinstance(node.value, int) and node.value >= BEYOND:
+            raise ExpressionError(f"a whole number of {node.value.bit_length()} bits was given, expected at most 64 bits")
         return node.value
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
         number = _value(node.operand, vocabulary)
@@ -123,6 +144,15 @@ def _value(node: ast.expr, vocabulary: Mapping[str, Callable[..., Any]]) -> Any:
         f"{ast.unparse(node)!r} was given, expected a call, a number, a string, True, False, None, a list, a tuple "
         "or a dictionary: nothing is computed in a configuration"
     )
+
+
+def _check_depth(node: ast.AST) -> None:
+    """Raise ExpressionError where a tree is so deep that those who walk it, by recursion, could not."""
+    level, depth = [node], 0
+    while level:
+        level, depth = [child for each in level for child in ast.iter_child_nodes(each)], depth + 1
+        if depth > DEEPEST:
+            raise ExpressionError(f"the expression is nested too deeply, expected at most {DEEPEST} levels")
 
 
 def _call(node: ast.Call, vocabulary: Mapping[str, Callable[..., Any]]) -> Call:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""Signals that `run` hands on to the launcher, which hands them on to the ranks."""
+from paralift.exits import NOTICE
+
+FORWARDED = {
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGHUP: signal.SIGHUP,
+    signal.SIGUSR1: signal.SIGUSR1,
+    signal.SIGUSR2: signal.SIGUSR2,
+    signal.SIGTERM: signal.SIGUSR2,
+}
+"""What `run` hands on to the launcher, which hands it on to the ranks. A launcher kills its ranks at SIGTERM: they get the
+signal that asks for a checkpoint and the end instead."""
+ULFM = ("--with-ft", "ulfm")
+"""Options of Open MPI's launcher."""
 GRACE = 5.0
 """Seconds between a job's end, or a second interrupt, and the end of whatever it left."""
 
@@ -28,6 +42,8 @@ ONE_HOST = {"OMPI_MCA_btl": "self,sm"}
 """Shared memory only: ranks start ten times faster, but cannot reach another host."""
 HOSTS = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 """Variables with the number of hosts of a batch job."""
+LOOK = 0.25
+"""Seconds between two looks at it."""
 
 
 class LaunchError(RuntimeError):
@@ -47,8 +63,10 @@ def mpi_environment(base: Mapping[str, str]) -> dict[str, str]:
     return {**settings, **base}
 
 
-def mpirun_command(n: int) -> list[str]:
+def mpirun_command(n: int, survive: bool = False) -> list[str]:
     """Return the start of a command for `n` ranks: the launcher beside this Python, this Python, ``-m mpi4py``.
+
+    With `survive`, the death of a rank does not end the job: the others are told of it (ULFM).
 
     The launcher of the same environment fits its mpi4py; one found on PATH may belong to another MPI and would start
     `n` runs that do not know each other. Under ``-m mpi4py`` a rank's exception ends the job instead of hanging it.
@@ -68,36 +86,61 @@ def mpirun_command(n: int) -> list[str]:
             f"no MPI launcher {launcher}; install one: pip install 'paralift[mpi]', or use your cluster's own: "
             f"mpirun -n {n} {sys.executable} -m mpi4py -m paralift train ..."
         )
-    return [str(launcher), "-n", str(n), sys.executable, "-m", "mpi4py"]
+    return [str(launcher), *(ULFM if survive else ()), "-n", str(n), sys.executable, "-m", "mpi4py"]
+
+
+def line(command: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> str:
+    """Return a line for a shell that does the same: the settings that `environment` adds to `base`, then the command."""
+    added = [f"{name}={shlex.quote(value)}" for name, value in sorted(environment.items()) if base.get(name) != value]
+    return " ".join([*added, shlex.join(command)])
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
-    Signals that reach this process are handed on; a second interrupt kills the group. A command that died of
-    signal s gives 128 + s. Nothing of the group survives.
+    Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
+    died of signal s gives 128 + s. A launcher that goes on although a rank of this machine has given the job up
+    (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that of
+    Open MPI for more than ten minutes. Nothing of the group survives.
     """
-    process = subprocess.Popen(list(command), env=dict(environment), start_new_session=True)
-    try:
-        with _forwarding(process):
-            code = process.wait()
-    finally:
-        _end(process)
+    with tempfile.TemporaryDirectory(prefix="paralift-") as folder:
+        notice = Path(folder, "notice")
+        process = subprocess.Popen(list(command), env={**environment, NOTICE: str(notice)}, start_new_session=True)
+        try:
+            with _forwarding(process):
+                code = _wait(process, notice)
+        finally:
+            _end(process)
     return code if code >= 0 else 128 - code
+
+
+def _wait(process: subprocess.Popen, notice: Path) -> int:
+    """Return the exit code of a process that ends, or of a job that was given up but does not end."""
+    since = None
+    while True:
+        try:
+            return process.wait(LOOK)
+        except subprocess.TimeoutExpired:
+            if since is None and notice.is_file():
+                since = time.monotonic()
+        if since is not None and time.monotonic() - since > GRACE:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return int(notice.read_text())
 
 
 @contextmanager
 def _forwarding(process: subprocess.Popen) -> Iterator[None]:
     """Hand signals on to `process` while the block runs."""
-    interrupts = 0
+    ends = 0
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        if interrupts > 1:
+        nonlocal ends
+        ends += number in (signal.SIGINT, signal.SIGTERM)
+        if ends > 1:
             os.killpg(process.pid, signal.SIGKILL)
         elif process.poll() is None:
-            process.send_signal(number)
+            process.send_signal(FORWARDED[signal.Signals(number)])
 
     before = {number: signal.signal(number, hand_on) for number in FORWARDED}
     try:

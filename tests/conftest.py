@@ -55,6 +55,10 @@ def _kill(process: subprocess.Popen) -> str:
     return process.communicate()[0]
 
 
+def pytest_addoption(parser):
+    parser.addoption("--rounds", type=int, default=3, help="rounds of random faults in tests/faults")
+
+
 @pytest.fixture(name="launch")
 def launch_fixture():
     """Return the launcher of multi-rank runs."""

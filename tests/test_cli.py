@@ -18,6 +18,7 @@ from paralift.arguments import parse
 from paralift.cli import main
 from paralift.parallel.cost import count
 from paralift.parallel.grid import AgreedError
+from paralift.training import checkpoints
 
 COMMANDS = ("train", "run", "evaluate", "plot", "plan", "bench", "doctor")
 CONFIG = """\
@@ -68,7 +69,7 @@ def test_train_evaluate_plot_and_resume(config, capsys):
 
     assert main(["evaluate", "run", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["epoch"] == 2 and found["checkpoint"].endswith("epoch-00002.h5")
+    assert found["epoch"] == 2 and found["checkpoint"].endswith(f"checkpoints/{checkpoints.latest('run').name}")
     assert found["test_accuracy"] == pytest.approx(summary["test_accuracy"])
     assert found["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
     assert main(["evaluate", "run", "--data", "digits(seed=1)"]) == 0
@@ -145,7 +146,7 @@ def test_plan_that_does_not_fit_into_the_memory(config, capsys):
 def test_run_without_n_takes_the_fastest_team(config, monkeypatch, capsys):
     commands = []
     monkeypatch.setattr(cli, "run", lambda command, environment: commands.append(command) or 0)
-    monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", "-n", str(n)])
+    monkeypatch.setattr(cli, "mpirun_command", lambda n, survive: ["mpirun", "-n", str(n)])
     monkeypatch.setattr(advice, "cores", lambda: 2)
     monkeypatch.setattr(advice.Job, "costs", lambda self, threads: replace(count(self.config.network), step=1e-3 * threads))
     assert main(["run", config, "--out", "r"]) == 0
@@ -193,7 +194,7 @@ def test_run_starts_train_with_the_same_arguments(config, monkeypatch):
         return 7
 
     monkeypatch.setattr(cli, "run", fake)
-    monkeypatch.setattr(cli, "mpirun_command", lambda n: ["mpirun", str(n)])
+    monkeypatch.setattr(cli, "mpirun_command", lambda n, survive: ["mpirun", str(n)])
     assert main(["run", "-n", "2", config, "--out", "x y", "--epochs=3", "--seed", "0", "--quiet"]) == 7
     expected = [
         "mpirun",

@@ -93,7 +93,7 @@ def test_text_makes_the_same_run_again(network, method, optimizer, epochs, batch
     first = Config(
         Call("digits", pl.data.digits, (), {"seed": 1}), network, method, optimizer,
         training=Training(epochs=epochs, batch_size=batch_size),
-        parallel=Parallel(stages=2, schedule="flush", kappa=0.5, plan="counted", memory="16GiB", threads=1),
+        parallel=Parallel(stages=len(network.blocks), schedule="flush", kappa=0.5, plan="counted", memory="16GiB", threads=1),
     )  # fmt: skip
     second = Config.from_text(first.to_text())
     assert repr(second.network) == repr(first.network)
@@ -326,6 +326,50 @@ ERRORS = {
         r"'training.states_memory': '4 apples' was given, expected a whole number of bytes, or text .* \"4GiB\"",
     ),
 }
+
+
+HARD_TO_FOLLOW = {
+    "digits": (MINIMAL + f"[training]\nepochs = {'9' * 5000}\n", r"no TOML: Exceeds the limit"),
+    "hexadecimal digits": (
+        MINIMAL + f"[training]\nepochs = 0x{'f' * 5000}\n", r"epochs': a value of type int, .*of at most 64 bits"
+    ),  # fmt: skip
+    "64 bits": (MINIMAL + f"[training]\nseed = {2**63}\n", r"seed': 9223372036854775808 was given, .* of at most 64 bits"),
+    "64 bits in an expression": (MINIMAL + f'optimizer = "Adam({10**400})"\n', r"a whole number of 1329 bits was given"),
+    "kappa": (MINIMAL + f"[parallel]\nkappa = {10**400}\n", r"kappa': 10+ .*expected a finite number"),
+    "patience": (MINIMAL + f"[training]\npatience = {10**400}\n", r"patience': 10+ .*expected a positive, finite number"),
+    "dotted key": (MINIMAL + f"optimizer{'.a' * 3000} = 1\n", r"key 'optimizer': a value of type dict, nested too deeply"),
+    "dotted key for a size": (MINIMAL + f"[parallel]\nmemory{'.a' * 3000} = 1\n", r"memory': a value of type dict, nested"),
+    "signs": (MINIMAL + f'optimizer = "Adam({"-" * 1000}1)"\n', r"nested too deeply, expected at most 100 levels"),
+    "calls of calls": (MINIMAL + f'optimizer = "Adam{"()" * 1000}"\n', r"nested too deeply, expected at most 100 levels"),
+    "a long text": (MINIMAL + f'optimizer = "{"x" * 100_000}"\n', r"x{1000} \[\.\.\. \d+ characters \.\.\.\] .*known: Adam"),
+    "an array that no memory holds": (
+        'data = "digits"\nnetwork = ["Linear(64, 1000000000000)", "Reshape(5, 7)"]\n',
+        r"Reshape\(5, 7\) cannot hold samples of shape \(1000000000000,\)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), HARD_TO_FOLLOW.values(), ids=HARD_TO_FOLLOW)
+def test_what_no_reader_can_follow_is_named_in_few_words(text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        Config.from_text(text, "mine.toml")
+    assert str(caught.value).startswith("mine.toml") and len(str(caught.value)) < 3000
+
+
+def test_lines_end_where_those_of_toml_end():
+    with pytest.raises(ConfigError, match=r"line 4, key 'loss'"):
+        Config.from_text("# \u2028 and \x85 in a comment\n" + MINIMAL + 'loss = "Squared()"\n', "mine.toml")
+
+
+def test_a_file_without_end_is_no_configuration():
+    with pytest.raises(ConfigError, match="configuration /dev/zero: more than .* bytes"):
+        Config.from_file("/dev/zero")
+
+
+def test_infinite_numbers_are_written_as_they_are_read():
+    text = MINIMAL.replace('"digits"', "\"from_files('x.npz', mean=1e400, test=[-1e400, (1e400,), {1: 1e400}])\"")
+    again = Config.from_text(Config.from_text(text).to_text())
+    assert repr(again.data) == "from_files('x.npz', mean=1e999, test=[-1e999, (1e999,), {1: 1e999}])"
 
 
 @pytest.mark.parametrize("size", ["4GiB", 0, 4096])

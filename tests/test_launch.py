@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paralift import launch
+from paralift import exits, launch
 from paralift.launch import LaunchError, mpi_environment, mpirun_command
 
 
@@ -41,6 +41,12 @@ def test_the_command_takes_the_launcher_beside_this_python(monkeypatch, tmp_path
         mpirun_command(0)
 
 
+def test_the_line_for_a_shell_has_what_was_added():
+    base = {"HOME": "/here", "OMPI_MCA_pml": "ucx"}
+    found = launch.line(["mpirun", "-n", "2", "a b.py"], {**base, "OMPI_MCA_btl": "self,sm", "OMPI_MCA_pml": "ob1"}, base)
+    assert found == "OMPI_MCA_btl=self,sm OMPI_MCA_pml=ob1 mpirun -n 2 'a b.py'"
+
+
 @pytest.mark.parametrize(
     ("code", "expected"), [("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
 )
@@ -53,7 +59,7 @@ import signal, sys, time
 def stop(*_):
     print("stopped", flush=True)
     sys.exit(5)
-signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGUSR2, stop)
 signal.signal(signal.SIGUSR1, lambda *_: print("usr1", flush=True))
 print("ready", flush=True)
 time.sleep(60)
@@ -71,7 +77,8 @@ def start(child: str) -> subprocess.Popen:
     return process
 
 
-def test_signals_are_handed_on():
+def test_signals_are_handed_on_and_the_end_is_asked_for_politely():
+    """A launcher kills its ranks at SIGTERM; SIGUSR2 asks them for a checkpoint and the end."""
     process = start(CHILD)
     process.send_signal(signal.SIGUSR1)
     assert process.stdout.readline() == "usr1\n"
@@ -88,6 +95,33 @@ def test_a_second_interrupt_kills():
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGKILL
+
+
+GIVEN_UP = """
+import signal, time
+from paralift.exits import leave_notice
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+leave_notice(76)
+time.sleep({seconds})
+raise SystemExit(3)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(60, 76), (0.5, 3)])
+def test_a_launcher_that_does_not_end_a_job_that_was_given_up_is_killed(monkeypatch, seconds, expected):
+    """A launcher that waits for a host out of reach does not even end at SIGTERM; one that ends in time has its own code."""
+    monkeypatch.setattr(launch, "GRACE", 2.0)
+    start = time.monotonic()
+    assert launch.run([sys.executable, "-c", GIVEN_UP.format(seconds=seconds)], os.environ) == expected
+    assert time.monotonic() - start < 30
+
+
+def test_a_notice_to_nobody(monkeypatch, tmp_path):
+    monkeypatch.delenv(exits.NOTICE, raising=False)
+    exits.leave_notice(76)
+    monkeypatch.setenv(exits.NOTICE, str(tmp_path / "of another machine" / "notice"))
+    exits.leave_notice(76)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_of_the_group_survives(tmp_path):

@@ -19,11 +19,9 @@ from typing import IO, cast
 import numpy as np
 
 from paralift.data.source import DataError, Source, Stored, require_file
-from paralift.data.streams import damage_as_data_error, take_range
+from paralift.data.streams import DEFLATE_LIMIT, damage_as_data_error, take_range
 
 ELEMENT_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-GZIP_LIMIT = 1032
-"""Deflate cannot shrink data by a larger factor, so a header that promises more is wrong."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class IdxFile:
     def check_size(self) -> None:
         """Raise DataError if the length of the file contradicts its header."""
         found, expected = self.path.stat().st_size, self.n_header_bytes + self.n_data_bytes
-        if self.gzipped and expected > GZIP_LIMIT * found:
+        if self.gzipped and expected > DEFLATE_LIMIT * found:
             raise DataError(
                 f"file {self.path}: truncated or damaged: its header promises {expected} bytes for the shape "
                 f"{self.shape}, expected no more than {found} gzipped bytes can hold; fetch the file again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,13 @@ from typing import IO
 import numpy as np
 
 from paralift.data.source import DataError, Source, Stored, require_file
-from paralift.data.streams import damage_as_data_error, take_range
+from paralift.data.streams import DEFLATE_LIMIT, damage_as_data_error, take_range
+from paralift.mistakes import shortened
 
+LIMITS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: DEFLATE_LIMIT}
+"""By what factor each method that NumPy writes can shrink data."""
+BAD_HEADER = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError, OverflowError)
+"""What NumPy's reader of headers, which are Python literals, raises on those that are none."""
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
@@ -65,10 +71,13 @@ def open_npz_array(path: Path, key: str) -> NpzArray:
     with damage_as_data_error(where), zipfile.ZipFile(path) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
         if key not in names:
-            raise DataError(f"{where}: not there; the file holds {names}: name the right ones with x= and y=")
-        with archive.open(f"{key}.npy") as stream:
+            held = shortened(str(names))
+            raise DataError(f"{where}: not there; the file holds {held}: name the right ones with x= and y=")
+        info = archive.getinfo(f"{key}.npy")
+        _check_size(info, path.stat().st_size, where)
+        with archive.open(info) as stream:
             shape, fortran, dtype = _read_header(stream, where)
-            found = archive.getinfo(f"{key}.npy").file_size - stream.tell()
+            found = info.file_size - stream.tell()
     expected = math.prod(shape) * dtype.itemsize
     if dtype.kind != "O" and found != expected:
         raise DataError(
@@ -76,6 +85,21 @@ def open_npz_array(path: Path, key: str) -> NpzArray:
             "write the file again"
         )
     return NpzArray(path, key, shape, dtype, fortran)
+
+
+def _check_size(info: zipfile.ZipInfo, file_bytes: int, where: str) -> None:
+    """Raise DataError if the zip directory promises what the file cannot hold."""
+    if info.compress_type not in LIMITS:
+        raise DataError(
+            f"{where}: compressed by zip method {info.compress_type}, expected none or deflate; "
+            "write the file with numpy.savez or numpy.savez_compressed"
+        )
+    most = LIMITS[info.compress_type] * min(info.compress_size, file_bytes)
+    if info.file_size > most:
+        raise DataError(
+            f"{where}: damaged: {info.file_size} bytes are promised, expected no more than the {most} that "
+            f"{info.compress_size} bytes in a file of {file_bytes} can hold; write it again, or fetch it again"
+        )
 
 
 class NpzSource(Source):
@@ -119,8 +143,11 @@ def _read_header(stream: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, 
         version = np.lib.format.read_magic(stream)
         if version not in _HEADERS:
             raise ValueError(f"npy version {version}")
-        return _HEADERS[version](stream)
-    except ValueError as error:
+        shape, fortran, dtype = _HEADERS[version](stream)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"shape {shape}")
+        return tuple(int(n) for n in shape), fortran, dtype
+    except BAD_HEADER as error:
         raise DataError(
             f"{where}: its npy header cannot be read ({error}), expected npy version 1 or 2; "
             "write the file with numpy.savez"

@@ -155,7 +155,7 @@ def _check_stored(stored: Stored, what: str) -> None:
     if stored.dtype.kind not in "biuf":
         way = "split real and imaginary parts into features" if stored.dtype.kind == "c" else "store numbers"
         raise DataError(f"{stored.where}: the {what} have type {stored.dtype}, expected real numbers; {way}")
-    if not stored.shape or 0 in stored.shape:
+    if not stored.shape or min(stored.shape) < 1:
         raise DataError(
             f"{stored.where}: the {what} have shape {stored.shape}, expected at least one sample of at least "
             "one number; check how the array was made"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
+import errno
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,8 +14,13 @@ import numpy as np
 
 from paralift.data.source import DataError
 
+DEFLATE_LIMIT = 1032
+"""Deflate cannot shrink data by a larger factor, so a header that promises more is wrong."""
 CHUNK = 1 << 20
 """Bytes passed over at once."""
+DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, RuntimeError, ValueError)
+"""What gzip and zipfile raise on damaged files: BadGzipFile and places that no file has are OSError; passwords and unknown
+versions RuntimeError; names that are no text ValueError."""
 
 
 def take_range(stream: IO[bytes], start: int, stop: int, total: int, where: str) -> np.ndarray:
@@ -51,6 +57,11 @@ def take_range(stream: IO[bytes], start: int, stop: int, total: int, where: str)
     return kept
 
 
+def of_the_system(error: BaseException) -> bool:
+    """Return whether an error is the system's own word (permission, broken disk), no sign of damage."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)  # EINVAL: a place that no file has
+
+
 @contextmanager
 def damage_as_data_error(where: str) -> Iterator[None]:
     """Turn what the decompressors raise on a damaged file into a DataError that names the file."""
@@ -61,7 +72,11 @@ def damage_as_data_error(where: str) -> Iterator[None]:
             f"{where}: truncated: the compressed data end early ({error}), expected a whole file; "
             "fetch the file again"
         ) from error
-    except (gzip.BadGzipFile, zipfile.BadZipFile, zlib.error) as error:
+    except DataError:
+        raise
+    except DAMAGE as error:
+        if of_the_system(error):
+            raise
         raise DataError(
             f"{where}: damaged: the compressed data cannot be read ({error}), expected a whole file; "
             "fetch the file again"

@@ -6,10 +6,9 @@ copy of a version one copy. Segments start on 64-byte boundaries; the padding st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.network import Block
@@ -42,7 +41,7 @@ class Layout:
     def _lay(self, parameters: Sequence[tuple[str, str, tuple[int, ...]]]) -> list[Segment]:
         position, segments = self.trained, []
         for block, name, shape in parameters:
-            segments.append(Segment(block, name, position, position + int(np.prod(shape)), shape))
+            segments.append(Segment(block, name, position, position + math.prod(shape), shape))
             position = self._end(segments)
         return segments
 

@@ -6,6 +6,7 @@ are in topological order, so a stage of consecutive blocks needs nothing from ab
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -115,7 +116,7 @@ class Network:
     @cached_property
     def n_parameters(self) -> int:
         """Number of trained numbers."""
-        return sum(int(np.prod(s)) for b in self.blocks for s in b.trained().values())
+        return sum(math.prod(s) for b in self.blocks for s in b.trained().values())
 
     def live(self, cut: int) -> tuple[int, ...]:
         """Return the variables that blocks above `cut` read from below: what crosses a cut after block `cut`."""

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from paralift import control_groups
 from paralift.kernels.arrays import Array, family, namespace
 
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -77,28 +78,9 @@ def memory_limit(root: Path = Path("/")) -> int:
         Under which ``proc`` and ``sys`` are mounted.
     """
     found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for file in _limit_files(root):
+    for file in control_groups.files("memory", "memory.limit_in_bytes", "memory.max", root):
         try:
             found = min(found, int(file.read_text()))
         except (OSError, ValueError):  # not there, or "max"
             continue
     return found
-
-
-def _limit_files(root: Path) -> list[Path]:
-    """Return the files that may limit this process: those of its control group (versions 2 and 1) and of all above it."""
-    try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    files = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        top, name = {
-            "": (root / "sys/fs/cgroup", "memory.max"),
-            "memory": (root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-        }.get(controllers, (None, ""))
-        if top is not None:
-            own = top / path.strip("/")
-            files += [folder / name for folder in (own, *own.parents) if folder == top or top in folder.parents]
-    return files

@@ -1,19 +1,19 @@
-"""Arrays of all stages and shards on their way to rank 0 and back, one stage at a time."""
+"""Arrays of all stages on their way to rank 0, one stage at a time; small objects of all ranks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, to_host
+from paralift.kernels.arrays import to_host
 from paralift.lifted.layout import Layout
 from paralift.lifted.network import Network
 from paralift.lifted.stage import Stage
+from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.grid import Grid
-from paralift.parallel.kept import Kept, host_rows
 from paralift.parallel.plan import Plan
 
 PIECE = 1 << 27
@@ -24,21 +24,34 @@ ROWS = 1 << 24
 
 def share(grid: Grid, value: Any) -> Any:
     """Return rank 0's `value` on all ranks; for small objects, outside of loops."""
-    return value if grid.world is None else grid.world.bcast(value, root=0)
+    if grid.world is None:
+        return value
+    with ACTIVITY.waiting("word from rank 0"):
+        return grid.world.bcast(value, root=0)
+
+
+def gather(grid: Grid, value: Any, to_all: bool = False) -> list[Any]:
+    """Return the values of all ranks on rank 0 or on all; for small objects, outside of loops."""
+    if grid.world is None:
+        return [value]
+    with ACTIVITY.waiting("word from all ranks"):
+        return grid.world.allgather(value) if to_all else grid.world.gather(value, root=0) or []
 
 
 def send_pieces(grid: Grid, array: np.ndarray, to: int, tag: int) -> None:
     """Send an array in pieces."""
     flat = np.ascontiguousarray(array).reshape(-1)
     for start in range(0, flat.size, PIECE):
-        grid.world.Send(flat[start : start + PIECE], to, tag)
+        with ACTIVITY.waiting(f"rank {to} to take an array"):
+            grid.world.Send(flat[start : start + PIECE], to, tag)
 
 
 def receive_pieces(grid: Grid, array: np.ndarray, source: int, tag: int) -> None:
     """Receive a contiguous array in pieces."""
     flat = array.reshape(-1)
     for start in range(0, flat.size, PIECE):
-        grid.world.Recv(flat[start : start + PIECE], source, tag)
+        with ACTIVITY.waiting(f"an array from rank {source}"):
+            grid.world.Recv(flat[start : start + PIECE], source, tag)
 
 
 def collect_flats(
@@ -77,45 +90,3 @@ def row_pieces(start: int, stop: int, shape: tuple[int, ...]) -> Iterator[tuple[
     step = max(1, ROWS // max(1, prod(shape)))
     for low in range(start, stop, step):
         yield low, min(low + step, stop)
-
-
-def collect_rows(
-    grid: Grid,
-    plan: Plan,
-    own: Kept,
-    ranges: Sequence[tuple[int, int]],
-    shapes: Mapping[int, tuple[int, ...]],
-    like: Array,
-    take: Callable[[int, tuple[int, int], np.ndarray], None],
-) -> None:
-    """Hand kept variables, piece by piece, to rank 0, where ``take(variable, range, rows)`` gets them; collective.
-
-    Parameters
-    ----------
-    own : Kept
-        This rank's.
-    ranges : sequence of (start, stop)
-        The samples of each shard.
-    shapes : mapping of variable to shape
-        Of a sample, for all variables that some stage keeps.
-    like : array
-        Of the run's library and dtype.
-    """
-    first = ranges[grid.shard][0]
-    for v in sorted(own.shapes):
-        for start, stop in row_pieces(*ranges[grid.shard], shapes[v]):
-            rows = host_rows(own, v, start - first, stop - first, like)
-            if grid.rank == 0:
-                take(v, (start, stop), rows)
-            else:
-                send_pieces(grid, rows, 0, v)
-    if grid.rank != 0:
-        return
-    dtype = str(like.dtype).rsplit(".", 1)[-1]
-    for rank in range(1, grid.size):
-        shard, s = divmod(rank, plan.stages)
-        for v in range(plan.bounds[s] + 1, plan.bounds[s + 1] + 1):
-            for start, stop in row_pieces(*ranges[shard], shapes[v]) if v in shapes else ():
-                buffer = np.empty((stop - start, *shapes[v]), dtype)
-                receive_pieces(grid, buffer, rank, v)
-                take(v, (start, stop), buffer)

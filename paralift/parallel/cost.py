@@ -7,9 +7,8 @@ machine; `paralift.parallel.measure` measures them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from paralift.lifted.network import Network
 
@@ -131,9 +130,9 @@ def count(network: Network, states: int = 2, link: Line = MESSAGE) -> Costs:
     blocks = []
     for b in network.blocks:
         product = b.flops() / FLOP_RATE
-        touch = float(np.prod(b.shape)) * NUMBER_SECONDS
+        touch = float(math.prod(b.shape)) * NUMBER_SECONDS
         pulled = len([p for p in b.parents if p != 0])
-        numbers = sum(int(np.prod(shape)) for shape in b.trained().values())
+        numbers = sum(math.prod(shape) for shape in b.trained().values())
         blocks.append(
             BlockCost(
                 Line(CALL_SECONDS, product + touch),

@@ -6,10 +6,18 @@ entry and never used again; a context manager frees what was made.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+from paralift.parallel.activity import ACTIVITY
+
+T = TypeVar("T")
+
+MANY = 8
+"""Ranks above which a wait names the first and the last of them only."""
 
 
 class Grid:
@@ -38,6 +46,13 @@ class Grid:
         self.rank = 0 if comm is None else comm.Get_rank()
         self.shard: int = self.rank // stages
         self.stage: int = self.rank % stages
+        first = self.shard * stages
+        self._names = {  # of waits, for the stall watch
+            "agree": f"an agreement with {_others(range(size), self.rank)}",
+            "world": f"a sum over all ranks, with {_others(range(size), self.rank)}",
+            "pipe": f"a sum over stages, with {_others(range(first, first + stages), self.rank)}",
+            "group": f"a sum over shards, with {_others(range(self.stage, size, stages), self.rank)}",
+        }
         self.world: Any = None
         self.pipe: Any = None
         self.group: Any = None
@@ -64,24 +79,25 @@ class Grid:
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over all ranks."""
-        return _sum(self.world, values)
+        return _sum(self.world, values, self._names["world"])
 
     def start_sum(self, values: np.ndarray) -> PendingSum:
         """Start to sum a float64 array over all ranks; collective, but nobody waits before the result is asked for."""
-        return PendingSum(self.world, values)
+        return PendingSum(self.world, values, self._names["world"])
 
     def sum_stages(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over the stages of this shard."""
-        return _sum(self.pipe, values)
+        return _sum(self.pipe, values, self._names["pipe"])
 
     def sum_shards(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over the shards of this stage."""
-        return _sum(self.group, values)
+        return _sum(self.group, values, self._names["group"])
 
     def broadcast(self, array: np.ndarray) -> None:
         """Overwrite a host array by rank 0's; collective."""
         if self.world is not None:
-            self.world.Bcast(array, root=0)
+            with ACTIVITY.waiting("an array from rank 0"):
+                self.world.Bcast(array, root=0)
 
     def agree(self, error: BaseException | None) -> None:
         """Raise on all ranks if any rank brings an error; collective.
@@ -95,12 +111,29 @@ class Grid:
             if error is not None:
                 raise error
             return
-        texts = self.world.allgather(None if error is None else f"{type(error).__name__}: {error}")
+        with ACTIVITY.waiting(self._names["agree"]):
+            texts = self.world.allgather(None if error is None else f"{type(error).__name__}: {error}")
         failed = [(rank, text) for rank, text in enumerate(texts) if text is not None]
         if failed:
             rank, text = failed[0]
             others = f" ({len(failed)} of {self.size} ranks failed)" if len(failed) > 1 else ""
             raise AgreedError(f"rank {rank}: {text}{others}") from error
+
+    def together(self, act: Callable[[], T] | None) -> T | None:
+        """Let this rank act, if it has to, and return what comes of it; all ranks raise if one fails; collective.
+
+        Raises
+        ------
+        AgreedError
+            Where a rank's arguments are wrong, or its files cannot be read or written.
+        """
+        error, value = None, None
+        try:
+            value = act() if act is not None else None
+        except (OSError, RuntimeError, ValueError) as found:
+            error = found
+        self.agree(error)
+        return value
 
 
 class AgreedError(RuntimeError):
@@ -110,21 +143,31 @@ class AgreedError(RuntimeError):
 class PendingSum:
     """A sum over ranks on its way."""
 
-    def __init__(self, comm: Any, values: np.ndarray) -> None:
-        self._values, self._total = values, np.empty_like(values)
+    def __init__(self, comm: Any, values: np.ndarray, what: str) -> None:
+        self._values, self._total, self._what = values, np.empty_like(values), what
         self._request = None if comm is None else comm.Iallreduce(values, self._total)
 
     def wait(self) -> np.ndarray:
         """Return the sum, once it is there."""
         if self._request is None:
             return self._values
-        self._request.Wait()
+        with ACTIVITY.waiting(self._what):
+            self._request.Wait()
         return self._total
 
 
-def _sum(comm: Any, values: np.ndarray) -> np.ndarray:
+def _sum(comm: Any, values: np.ndarray, what: str) -> np.ndarray:
     if comm is None:
         return values
     total = np.empty_like(values)
-    comm.Allreduce(values, total)
+    with ACTIVITY.waiting(what):
+        comm.Allreduce(values, total)
     return total
+
+
+def _others(ranks: range, rank: int) -> str:
+    """Return the ranks but one: "rank 1", "ranks 0, 2, 3" or "ranks 0 to 63"."""
+    if len(ranks) > MANY:
+        return f"ranks {ranks[0]} to {ranks[-1]}" + (f" by {ranks.step}" if ranks.step > 1 else "")
+    others = [str(other) for other in ranks if other != rank]
+    return f"rank{'s' if len(others) > 1 else ''} {', '.join(others)}"

@@ -24,7 +24,7 @@ from paralift.lifted.inference.lifted import LiftedWindow
 from paralift.lifted.stage import Stage
 from paralift.parallel.grid import Grid
 from paralift.parallel.persistent import PersistentMessages
-from paralift.parallel.requests import test_all, wait_all
+from paralift.parallel.requests import test_all
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,15 @@ class Halo(PersistentMessages):
         self._exchanges: dict[Any, Exchange] = {}
         self._next: Exchange | None = None
         self._window: LiftedWindow | None = None
-        self._legs: list[tuple[list[Any], Callable[[], None]]] = []
+        self._legs: list[tuple[list[Any], str, tuple[int, ...], Callable[[], None]]] = []
 
     # Of the start
 
     def receive_inputs(self, window: LiftedWindow) -> None:
         """Receive the inputs' x from below and wait for it; the window may be computed anew then."""
         self.finish()
-        self.waited += wait_all(self._begin(window, "receive x", window.stage.inputs))
+        self._begin(window, "receive x", window.stage.inputs)
+        self._wait_each(window, "receive x", window.stage.inputs)
 
     def send_outputs(self, window: LiftedWindow) -> None:
         """Start to send the outputs' x up."""
@@ -103,27 +104,30 @@ class Halo(PersistentMessages):
             self._exchanges[key] = exchange_of(window.stage, moved, wanted, *ends)
         now = self._exchanges[key]
         self._window, self._next = window, now
-        self._sent(window, "send x", now.x_through)  # what is still being handed on must not be overwritten
+        self._wait_each(window, "send x", now.x_through)  # what is still being handed on must not be overwritten
         x = self._begin(window, "receive x", now.x_in)
         g = self._begin(window, "receive g", now.g_in)
         self._begin(window, "send x", now.x_own)
         self._send_pulls(window, now.g_early)
-        self._legs = [(x, self._x_is_here), (g, self._g_is_here)]
+        self._legs = [
+            (x, "receive x", now.x_in, self._x_is_here),
+            (g, "receive g", now.g_in, self._g_is_here),
+        ]
 
     def advance(self) -> None:
         """Hand on what has come, and let large messages advance: most MPIs move them only while one of their calls runs."""
         while self._legs and (not self._legs[0][0] or test_all(self._legs[0][0])):
-            self._legs.pop(0)[1]()
+            self._legs.pop(0)[-1]()
         self.progress()
 
     def wait(self) -> None:
         """Wait for all that was started to be received, and for the arrays of what moves next to have left."""
         while self._legs:
-            requests, then = self._legs.pop(0)
-            self.waited += wait_all(requests)
+            _, what, variables, then = self._legs.pop(0)
+            self._wait_each(self._window, what, variables)
             then()
         if self._window is not None and self._next is not None:
-            self._sent(self._window, "send x", self._next.next)
+            self._wait_each(self._window, "send x", self._next.next)
 
     def _x_is_here(self) -> None:
         window, now = self._window, self._next
@@ -140,7 +144,7 @@ class Halo(PersistentMessages):
 
     def _send_pulls(self, window: LiftedWindow, variables: Iterable[int]) -> None:
         for v in variables:
-            self._sent(window, "send g", (v,))
+            self._wait_each(window, "send g", (v,))
             window.pull(v)
             self._begin(window, "send g", (v,))
 
@@ -165,7 +169,8 @@ class Halo(PersistentMessages):
         """Start the messages of one kind; return their requests."""
         return [request for v in variables for request in self._start(window, what, (v,))]
 
-    def _sent(self, window: LiftedWindow, what: str, variables: Iterable[int]) -> None:
+    def _wait_each(self, window: LiftedWindow | None, what: str, variables: Iterable[int]) -> None:
+        """Wait for the messages of one kind, one by one: each wait has a name."""
         for v in variables:
             self._wait(window, what, (v,))
 

@@ -75,6 +75,10 @@ class LiftedStep:
         """Wait until the last batch's messages have left."""
         self.halo.finish()
 
+    def pause(self) -> None:
+        """Do the same in the middle of an epoch."""
+        self.halo.finish()
+
     def close(self) -> None:
         """Free the messages' requests and the room of kept variables; local."""
         self.halo.free()

@@ -19,10 +19,11 @@ LARGE = 1 << 16
 
 
 class Bundle(NamedTuple):
-    """Messages that start together."""
+    """Messages that start together, and what a wait for them is called."""
 
     requests: list[Any]
     n_bytes: int
+    what: str
 
 
 class PersistentMessages:
@@ -49,12 +50,13 @@ class PersistentMessages:
         self.waited, self.n_messages, self.n_bytes = 0.0, 0, 0
         self._bundles: dict[tuple[int, str, tuple[int, ...]], Bundle] = {}
         self._windows: dict[int, Any] = {}
-        self._sends: list[Any] = []
+        self._sends: list[Bundle] = []
         self._large: list[Any] = []
 
     def finish(self) -> None:
         """Wait until everything sent has left; only then may windows be computed anew."""
-        self.waited += wait_all(self._sends)
+        for bundle in self._sends:
+            self.waited += wait_all(bundle.requests, bundle.what)
 
     def progress(self) -> None:
         """Let messages advance: most MPIs move large ones only while one of their functions runs."""
@@ -84,7 +86,7 @@ class PersistentMessages:
         """Wait for the messages of one kind, if they were ever started."""
         bundle = self._bundles.get((id(window), what, variables))
         if bundle is not None:
-            self.waited += wait_all(bundle.requests)
+            self.waited += wait_all(bundle.requests, bundle.what)
 
     def _make(self, window: Any, what: str, variables: tuple[int, ...]) -> Bundle:
         up, receives = what.endswith("x"), what.startswith("receive")
@@ -98,10 +100,20 @@ class PersistentMessages:
                 requests = persistent(make, array, peer, 2 * v + (UP if up else DOWN))
                 made += requests
                 n_bytes += int(array.nbytes)
-                self._sends += [] if receives else requests
                 self._large += requests if array.nbytes > LARGE else []
         self._windows[id(window)] = window  # keeps the buffers, and so the key, alive
-        return self._bundles.setdefault((id(window), what, variables), Bundle(made, n_bytes))
+        bundle = Bundle(made, n_bytes, self._name(window, what, variables, peer))
+        if made and not receives:
+            self._sends.append(bundle)
+        return self._bundles.setdefault((id(window), what, variables), bundle)
+
+    def _name(self, window: Any, what: str, variables: tuple[int, ...], peer: int | None) -> str:
+        """Return what a wait is called: "x of linear3 from rank 2"."""
+        blocks = window.stage.network.blocks
+        of = ", ".join(blocks[v - 1].name if v else "the input" for v in variables)
+        kind, array = what.split()
+        rank = None if peer is None else self.grid.shard * self.grid.stages + peer
+        return f"{array} of {of} {'from' if kind == 'receive' else 'to reach'} rank {rank}"
 
     @staticmethod
     def _array(window: Any, what: str, v: int) -> Array:

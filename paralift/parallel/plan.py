@@ -6,6 +6,7 @@ costs give the same plan on every rank; counted costs give the same plan on ever
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -113,7 +114,7 @@ def block_costs(network: Network) -> np.ndarray:
 
     A number of an activation, which is moved and not multiplied, counts for `NUMBER_OPERATIONS`.
     """
-    return np.array([3.0 * b.flops() + NUMBER_OPERATIONS * float(np.prod(b.shape)) for b in network.blocks])
+    return np.array([3.0 * b.flops() + NUMBER_OPERATIONS * float(math.prod(b.shape)) for b in network.blocks])
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class GradientSum:
             return
         if self._stop > 0:
             self._start(0)
-        self.waited += wait_all(self._requests)
+        self.waited += wait_all(self._requests, "the sum of gradients over shards")
         self._requests.clear()
         self._stop = self.stage.layout.trained
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from paralift.parallel.activity import ACTIVITY
+
 PIECE = 1 << 30
 """Bytes of one message at most: counts and sizes stay within 31 bits, which is all that some MPIs take."""
 
@@ -18,13 +20,21 @@ def pieces(start: int, stop: int, itemsize: int) -> Iterator[tuple[int, int]]:
         yield low, min(low + width, stop)
 
 
-def wait_all(requests: Sequence[Any]) -> float:
-    """Wait for requests one by one; return the seconds waited, 0 where all have arrived already."""
+def wait_all(requests: Sequence[Any], what: str = "messages") -> float:
+    """Wait for requests one by one; return the seconds waited, 0 where all have arrived already.
+
+    Parameters
+    ----------
+    requests : sequence of MPI requests
+    what : str
+        For the stall watch.
+    """
     waited = 0.0
     for request in requests:
         if not request.Test():
             start = time.perf_counter()
-            request.Wait()
+            with ACTIVITY.waiting(what):
+                request.Wait()
             waited += time.perf_counter() - start
     return waited
 

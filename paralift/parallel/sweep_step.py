@@ -68,6 +68,9 @@ class SweepStep:
     def drain(self) -> None:
         """Do nothing: the pipe is empty after each batch."""
 
+    def pause(self) -> None:
+        """Do nothing, in the middle of an epoch either."""
+
     def energy(self, batch: Batch) -> float | None:
         """Return None: after a forward pass every penalty but the output's is zero, and E is the loss."""
         return None

@@ -77,7 +77,7 @@ class UnflushedStep:
         self.versions = Versions(stage)
         self.late_sums = messages.grid.shards > 1
         self.slots = (self._slot(capacity, 0), self._slot(capacity, 1))
-        self.count = 0
+        self.count, self.resumed = 0, False
         # What passes through is received into the rows that it is sent from: not before it has left.
         self.early = not set(stage.inputs) & set(stage.outputs)
 
@@ -120,7 +120,7 @@ class UnflushedStep:
             This shard's summed loss of `batch` (0 on stages without the output).
         """
         slot, k, parts = self.slots[self.count % 2], self.count, self.plan.micro_batches
-        if k == 0:
+        if k == 0 and not self.resumed:
             self.versions.settle()
         self._update(slot)
         self._load(slot, batch)
@@ -137,14 +137,37 @@ class UnflushedStep:
 
     def drain(self) -> None:
         """Take back what is in flight and apply every gradient: the true parameters are up to date, the pipe is empty."""
+        self.pause()
+        self.resumed = False
+        self.versions.settle()
+
+    def pause(self) -> None:
+        """Drain in the middle of an epoch: batches that come behind it read what they would have read without the pause.
+
+        A version is complete when the gradient of the batch before last is applied, which needs nothing of later batches; a
+        batch whose `following` was given must come next.
+        """
         n = self.count * self.plan.micro_batches
         for i in range(max(0, n - self.ahead), n):
             self._back(i, None)
         for k in (self.count, self.count + 1):  # the older gradient first
             self._update(self.slots[k % 2])
         self.messages.finish()
-        self.count = 0
-        self.versions.settle()
+        if self.count % 2:
+            self.slots = (self.slots[1], self.slots[0])
+        self.resumed, self.count = self.resumed or self.count > 0, 0
+
+    def in_flight(self) -> dict[str, Params]:
+        """Return what the next two batches will read, after a pause: views of the trained parameters, by block."""
+        found: dict[str, Params] = {}
+        for name, slot in zip(("next", "after"), self.slots, strict=True):
+            views = self.stage.layout.views(slot.version, tracked=self.stage.flat)
+            found[name] = {b.name: {key: views[b.name][key] for key in b.trained()} for b in self.stage.blocks if b.trained()}
+        return found
+
+    def resume(self) -> None:
+        """Go on behind a pause: `in_flight` has been filled from outside."""
+        self.resumed = True
 
     def _load(self, slot: Slot, batch: Batch) -> None:
         """Bring a batch into its slot, once what was sent from there has left, and see that its receives are posted."""

@@ -11,6 +11,7 @@ optimiser and its proximal map leave: they alone are evaluated, saved and return
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from paralift.kernels.arrays import Array, zeros
@@ -52,7 +53,7 @@ class Versions:
 
 def read_kappa(value: Any) -> float:
     """Return how far passes look ahead; raise ValueError unless it is a finite number of at least 0."""
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
-    if not 0.0 <= number < float("inf"):
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
+    if not 0.0 <= number <= sys.float_info.max:  # whole numbers may be larger than any float
         raise ValueError(f"kappa is {value!r}, expected a finite number of at least 0; None takes the update rule's own")
-    return number
+    return float(number)

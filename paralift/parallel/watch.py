@@ -7,25 +7,28 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from paralift.parallel.activity import ACTIVITY
+from paralift.parallel.ending import end_job
 from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.survival import RankLost
 
 
 @contextmanager
-def guard(grid: Grid, where: str) -> Iterator[None]:
+def guard(grid: Grid) -> Iterator[None]:
     """Run a block in which ranks depend on each other.
 
-    An exception that this rank alone raises is printed with the rank, its shard and stage and `where` it happened, and
-    ends the job on all ranks. An `AgreedError` passes: all ranks raise it. On one rank every exception passes.
+    An exception that this rank alone raises is printed with the rank, its shard and stage and the phase of the run, and
+    ends the job on all ranks. An `AgreedError` or a `RankLost` passes: all ranks raise it. On one rank every exception passes.
     """
     try:
         yield
-    except AgreedError:
+    except (AgreedError, RankLost):
         raise
     except BaseException as error:
         if grid.world is None:
             raise
         place = f"rank {grid.rank} (shard {grid.shard}, stage {grid.stage})"
-        print(f"paralift: {place} failed in {where}; all ranks are ended\n", file=sys.stderr)
+        print(f"paralift: {place} failed in {ACTIVITY.where}; all ranks are ended\n", file=sys.stderr)
         traceback.print_exception(error, file=sys.stderr)
         sys.stderr.flush()
-        grid.world.Abort(1)
+        end_job(grid.world, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,14 @@ def array_like(dtype: Any, device: str, ranks: int) -> Array:
     except ImportError as error:
         raise ImportError("device='gpu' needs CuPy: pip install 'paralift[gpu]'") from error
     return cupy.zeros(1, float_type(dtype))
+
+
+def expect_patience(value: Any) -> float:
+    """Return the seconds that a rank waits for another; ValueError unless they are a positive, finite number."""
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+    if not 0.0 < number <= sys.float_info.max:  # whole numbers may be larger than any float
+        raise ValueError(f"patience is {value!r}, expected a positive, finite number of seconds")
+    return float(number)
 
 
 def expect_counts(**counts: int) -> None:

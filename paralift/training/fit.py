@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_limits
-
 from paralift import optim
-from paralift.data import Sampler
 from paralift.lifted.inference.estimate import state_regularizers
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_params, float_type
-from paralift.parallel.budget import ranks_of_node, read_bytes, states_budget
-from paralift.parallel.collect import share
-from paralift.parallel.grid import Grid
-from paralift.parallel.kept import Kept, Shapes, keep
-from paralift.parallel.measure import Trial
+from paralift.parallel.budget import read_bytes
 from paralift.parallel.plan import Plan
 from paralift.parallel.versions import read_kappa
-from paralift.parallel.watch import guard
 from paralift.parallel.world import find_world
-from paralift.training.arguments import array_like, as_dataset, check_shapes, expect_counts
-from paralift.training.opening import checkpoint_path, open_run
-from paralift.training.planning import decide, question_of, stored_plan
+from paralift.training.arguments import array_like, as_dataset, check_shapes, expect_counts, expect_patience
+from paralift.training.attempt import Task, train
+from paralift.training.planning import question_of
 from paralift.training.result import Result
-from paralift.training.run import DivergedError, Run
-from paralift.training.tally import Tally
-from paralift.training.worker import Worker
+from paralift.training.run import DivergedError
 
 __all__ = ["WORLD", "DivergedError", "fit"]
 
@@ -71,6 +58,9 @@ def fit(
     out: str | Path | None = None,
     resume: str | Path | None = None,
     checkpoint_every: int = 1,
+    checkpoints: int = 2,
+    patience: float = 600.0,
+    survive: bool = False,
     progress: bool = True,
     device: str = "cpu",
     config: str | None = None,
@@ -122,11 +112,21 @@ def fit(
         kept in a file in the run folder, or in the system's folder for temporary files. By default half of a rank's
         share of the memory. The results are the same.
     out : path, optional
-        Run folder: config.toml, metrics.jsonl, summary.json, checkpoints/. Rank 0's counts.
+        Run folder: config.toml, metrics.jsonl, summary.json, checkpoints/, logs/. Rank 0's counts; all ranks must see it.
     resume : "auto" or path, optional
-        A checkpoint to go on from; "auto" takes the newest in `out`, if there is one. Bit for bit on the same ranks.
+        A checkpoint to go on from; "auto" takes the newest whole one in `out`, if there is one, and names damaged ones.
+        Bit for bit on the same ranks, to rounding on others.
     checkpoint_every : int
-        Epochs between checkpoints; the last epoch always writes one.
+        Epochs between checkpoints; the last epoch always writes one. SIGUSR1 asks for one at once, SIGUSR2 and SIGTERM ask
+        for one and the end of the run; `reason` says so then.
+    checkpoints : int
+        The newest ones that stay.
+    patience : float
+        Seconds that a rank waits for another before the job is ended; the wait is named after a tenth of it.
+    survive : bool
+        Whether the others go on when ranks die, on a plan of their own: from copies in memory that are about a second old
+        (sweeps), else from the newest checkpoint, else from the start. Needs an MPI that tells of the dead: Open MPI
+        started with ``--with-ft ulfm``, as ``paralift run --ft`` does.
     progress : bool
         Whether rank 0 shows a bar.
     device : {"cpu", "gpu"}
@@ -154,7 +154,9 @@ def fit(
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
     loss.check(network.blocks[-1].activation)
     state_regularizers(network, method)
-    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, threads=1 if threads is None else threads)
+    threads_or_one = 1 if threads is None else threads
+    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, checkpoints=checkpoints, threads=threads_or_one)
+    expect_patience(patience)
     kappa = rule.kappa if kappa is None else read_kappa(kappa)
     if states_memory is not None:
         read_bytes(states_memory)
@@ -169,54 +171,13 @@ def fit(
     limit = None if memory is None else read_bytes(memory)
     fixed = {"stages": stages, "micro_batches": micro_batches, "schedule": schedule, "memory": limit}
     question = question_of(network, ranks, batch, method, rule, float_type(dtype).itemsize, **fixed)
-    trial = Trial(network, like, batch, method, loss, rule)
-    with _threads(comm, threads), _quiet():
-        decision = decide(plan, question, trial, comm, _stored(comm, out, resume))
-    plan = decision.plan
     attributes = {
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
         "data": dataset.name, "dtype": str(float_type(dtype)), "seed": seed, "batch_size": batch, "shuffle": shuffle,
+        "kappa": kappa,
     }  # fmt: skip
-    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid, "training"), _threads(comm, threads), _quiet():
-        sampler = Sampler(dataset.train.n_samples, batch, seed, shuffle, grid.shards, grid.shard)
-
-        def place(shapes: Shapes, n_local: int) -> Kept:
-            budget = states_budget(states_memory, grid.world, like)
-            return keep(shapes, n_local, like, budget, grid, share(grid, None if out is None else str(out)))
-
-        tally = Tally(decision, progress)
-        worker = Worker(grid, plan, network, dataset, method, rule, loss, sampler, epochs, like, kappa, place)
-        if params is None:
-            worker.stage.init(seed)
-        else:
-            worker.stage.load(params)
-        folder, first, history = open_run(worker, out, resume, attributes, config)
-        tally.show_plan(grid)
-        run = Run(worker, dataset, folder, attributes, epochs, checkpoint_every, history, tally)
-        reason = run.loop(first, progress)
-        return run.result(reason)
-
-
-@contextlib.contextmanager
-def _threads(comm: Any, threads: int | None) -> Iterator[None]:
-    """Give BLAS so many threads; by default one where several ranks share a machine, else what it takes by itself."""
-    if threads is None and ranks_of_node(comm) == 1:
-        yield
-        return
-    with threadpool_limits(limits=1 if threads is None else threads, user_api="blas"):
-        yield
-
-
-def _stored(comm: Any, out: Any, resume: Any) -> Plan | None:
-    """Return the plan of the checkpoint that the run goes on from, on rank 0."""
-    if resume is None or (comm is not None and comm.Get_rank() > 0):
-        return None
-    try:
-        return stored_plan(checkpoint_path(out, resume))
-    except ValueError:  # said to all ranks when the run is opened
-        return None
-
-
-def _quiet() -> Any:
-    """Return a context in which overflow says nothing: the loop looks at the loss itself and raises on all ranks."""
-    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    task = Task(
+        network, dataset, method, rule, loss, epochs, batch, seed, shuffle, params, like, question, plan, kappa, threads,
+        states_memory, attributes, out, resume, checkpoint_every, checkpoints, patience, survive, progress, config,
+    )  # fmt: skip
+    return train(task, comm)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
-import os
 import platform
 import resource
 import sys
@@ -13,6 +12,9 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from paralift import durable
+from paralift.training.lock import FolderLock
 
 PACKAGES = ("paralift", "numpy", "scipy", "numba", "h5py", "mpi4py", "cupy")
 
@@ -28,50 +30,56 @@ class RunFolder:
         Text of config.toml.
     append : bool
         Whether metrics.jsonl goes on (a resumed run) or starts anew.
+
+    Raises
+    ------
+    ValueError
+        If another run holds the folder.
+    OSError
+        If it cannot be written to.
     """
 
     def __init__(self, path: str | Path, config: str, append: bool) -> None:
         self.path = Path(path)
         for part in ("checkpoints", "plots"):
             (self.path / part).mkdir(parents=True, exist_ok=True)
+        self.lock = FolderLock(self.path)
         if config:
-            write_atomically(self.path / "config.toml", config)
+            durable.write_text(self.path / "config.toml", config)
         self.metrics = self.path / "metrics.jsonl"
         if not append:
             self.metrics.write_text("")
 
     def record(self, values: Mapping[str, Any]) -> None:
         """Append one epoch to metrics.jsonl."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(values) + "\n")
+        try:
+            with self.metrics.open("a") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise OSError(error.errno, f"an epoch cannot be recorded: {error.strerror}", str(self.metrics)) from error
 
     def drop_after(self, epoch: int) -> list[dict[str, Any]]:
         """Keep the records up to `epoch` only (a run that died behind its last checkpoint); return them."""
-        lines = self.metrics.read_text().splitlines() if self.metrics.exists() else []
+        lines = self.metrics.read_text(errors="replace").splitlines() if self.metrics.exists() else []
         kept = [record for line in lines if (record := _parsed(line)) and record["epoch"] <= epoch]
-        write_atomically(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
+        durable.write_text(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
         return kept
 
     def summary(self, values: Mapping[str, Any]) -> None:
         """Write summary.json."""
-        write_atomically(self.path / "summary.json", json.dumps(values, indent=2) + "\n")
+        durable.write_text(self.path / "summary.json", json.dumps(values, indent=2) + "\n")
+
+    def close(self) -> None:
+        """Let other runs use the folder."""
+        self.lock.free()
 
 
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # the last line of a run that was killed while it wrote
+        record = json.loads(line)
+    except (ValueError, RecursionError):  # the last line of a run that was killed while it wrote
         return None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that readers find the old one or the new one, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None
 
 
 def versions() -> dict[str, str]:

@@ -18,7 +18,7 @@ from paralift.parallel.grid import Grid
 from paralift.parallel.measure import Trial, measure
 from paralift.parallel.plan import Option, Plan, Question, best
 from paralift.parallel.predict import Prediction
-from paralift.training import checkpoint
+from paralift.training import checkpoints
 
 SOURCES = ("measured", "counted")
 """Where the costs of a plan come from."""
@@ -100,6 +100,8 @@ def fits(plan: Plan, question: Question) -> bool:
         plan.check(question.network, question.ranks)
     except ValueError:
         return False
+    if plan.micro_batches > max(question.batch_size, 2 * plan.stages):  # parts without samples: no plan that was chosen
+        return False
     fixed = (question.stages, question.micro_batches, question.schedule)
     return all(want in (None, have) for want, have in zip(fixed, (plan.stages, plan.micro_batches, plan.schedule), strict=True))
 
@@ -112,7 +114,10 @@ def to_text(plan: Plan) -> str:
 def from_text(text: str) -> Plan:
     """Return the plan that `to_text` wrote."""
     values: Mapping[str, Any] = json.loads(text)
-    return Plan(**{**values, "bounds": tuple(values["bounds"])})
+    plan = Plan(**{**values, "bounds": tuple(values["bounds"])})
+    if not all(type(n) is int for n in (plan.shards, plan.stages, plan.micro_batches, *plan.bounds)):
+        raise ValueError(f"{plan!r}: expected whole numbers")
+    return plan
 
 
 def stored_plan(path: Path | None) -> Plan | None:
@@ -120,8 +125,7 @@ def stored_plan(path: Path | None) -> Plan | None:
     if path is None:
         return None
     try:
-        with checkpoint.open_file(path) as file:
-            text = file.attrs.get("plan")
-            return None if text is None else from_text(str(text))
-    except (ValueError, TypeError, KeyError, OSError):
+        text = checkpoints.attributes_of(path).get("plan")
+        return None if text is None else from_text(str(text))
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None

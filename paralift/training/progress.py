@@ -31,15 +31,16 @@ class Bar:
         if self.progress is not None:
             self.progress.stop()
 
-    def advance(self, batches: int) -> None:
-        """Move on by some batches."""
+    def at(self, batches: int) -> None:
+        """Show that so many batches of the run are done."""
         if self.progress is not None:
-            self.progress.advance(self.task, batches)
+            self.progress.update(self.task, completed=batches)
 
-    def epoch(self, record: Mapping[str, Any], epochs: int) -> None:
-        """Show the figures of an epoch."""
+    def epoch(self, record: Mapping[str, Any], batches: int, epochs: int) -> None:
+        """Show the figures of an epoch, and how many batches of the run are done."""
         if self.progress is None:
             return
         names = [k for k in ("loss", "test_accuracy", "test_error") if k in record]
         shown = [f"{k.replace('_', ' ')} {record[k]:.4f}" for k in names]
-        self.progress.update(self.task, description=f"epoch {record['epoch']}/{epochs}  {'  '.join(shown)}")
+        text = f"epoch {record['epoch']}/{epochs}  {'  '.join(shown)}"
+        self.progress.update(self.task, completed=batches, description=text)

@@ -25,6 +25,8 @@ class Reason(Enum):
 
     EPOCHS_DONE = "All epochs were done."
     NOTHING_LEFT = "The checkpoint had all epochs done already."
+    STOPPED = "Stopped by a signal, after a checkpoint."
+    STOPPED_UNSAVED = "Stopped by a signal; without a run folder nothing was saved."
 
     def __str__(self) -> str:
         return self.value

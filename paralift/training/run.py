@@ -1,31 +1,58 @@
-"""The loop over epochs: train, look at the loss, measure, save, record."""
+"""The loop over epochs: train, look at the loss and at signals, measure, save, record."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from paralift.data import Dataset
+from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.batch import Batch
 from paralift.parallel.collect import share
-from paralift.parallel.grid import AgreedError, PendingSum
+from paralift.parallel.grid import AgreedError
 from paralift.parallel.traffic import Traffic
-from paralift.training import checkpoint, planning
+from paralift.training import checkpoints, planning, saving
+from paralift.training.copies import Copies
+from paralift.training.looks import Look, Looks
 from paralift.training.metrics import RunFolder, peak_memory, versions
+from paralift.training.position import Position
 from paralift.training.progress import Bar
 from paralift.training.result import Reason, Result, scores
+from paralift.training.signals import Signals
 from paralift.training.tally import Tally
 from paralift.training.worker import Worker
 
-WATCH = 100
-"""Batches between two looks at the loss of all ranks; each is judged at the next."""
+LOG = logging.getLogger("paralift")
+NOTHING = Look(0.0, False, False, 0)
 
 
 class DivergedError(AgreedError, FloatingPointError):
     """The loss or the parameters are no longer finite; every rank raises it."""
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When and where checkpoints are written.
+
+    Parameters
+    ----------
+    run : path or None
+        The run folder, on all ranks; None writes none.
+    every : int
+        Epochs between two.
+    keep : int
+        The newest ones that stay.
+    """
+
+    run: Path | None
+    every: int
+    keep: int
 
 
 class Run:
@@ -33,97 +60,123 @@ class Run:
 
     def __init__(
         self, worker: Worker, data: Dataset, folder: RunFolder | None, attributes: Mapping[str, Any], epochs: int,
-        checkpoint_every: int, history: list[dict[str, Any]], tally: Tally,
+        saving: Saving, history: list[dict[str, Any]], tally: Tally, signals: Signals,
+        copies: Copies | None = None, lost: int = 0,
     ) -> None:  # fmt: skip
         self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
-        self.epochs, self.checkpoint_every, self.history, self.tally = epochs, checkpoint_every, history, tally
-        self.saves = share(worker.grid, folder is not None)
-        self.train_seconds, self.trained = 0.0, 0  # of this run, without the epochs that a checkpoint brings
+        self.epochs, self.saving, self.history, self.tally = epochs, saving, history, tally
+        self.looks, self.copies, self.lost = Looks(worker.grid, signals), copies, lost
+        self.train_seconds, self.save_seconds, self.steps = 0.0, 0.0, 0  # of this run, without what a checkpoint brings
         self.traffic = Traffic()
-        self.pending: tuple[PendingSum, int] | None = None
         self.start = time.perf_counter()
 
-    def loop(self, first: int, progress: bool) -> Reason:
-        """Train the epochs from `first`; return why it ended."""
-        n_batches = self.worker.sampler.n_batches
+    def loop(self, position: Position, progress: bool) -> Reason:
+        """Train from a position; return why it ended."""
+        first, n_batches = position.epoch, self.worker.sampler.n_batches
         shown = progress and self.worker.grid.rank == 0
-        with Bar(shown, self.epochs * n_batches, first * n_batches) as bar:
+        with Bar(shown, self.epochs * n_batches, first * n_batches + position.batch) as bar:
             for epoch in range(first, self.epochs):
-                record = self.epoch(epoch, bar)
-                self.history.append(record)
-                last = epoch + 1 == self.epochs
-                if self.saves and (last or (epoch + 1) % self.checkpoint_every == 0):
-                    self.save(epoch + 1)
-                if self.folder is not None:
-                    self.folder.record(record)
-                bar.epoch(record, self.epochs)
+                if self.epoch(position if epoch == first else Position(epoch), bar):
+                    return Reason.STOPPED if self.saving.run is not None else Reason.STOPPED_UNSAVED
         return Reason.EPOCHS_DONE if first < self.epochs else Reason.NOTHING_LEFT
 
-    def epoch(self, epoch: int, bar: Bar) -> dict[str, Any]:
-        """Train one epoch; return its record."""
-        worker, sampler, total, before = self.worker, self.worker.sampler, 0.0, self.worker.step.traffic
-        n_batches, began = sampler.n_batches, time.perf_counter()
-        batches = self.batches(epoch)
-        batch = next(batches)
-        for t in range(n_batches):
-            following = next(batches, None)
+    def epoch(self, position: Position, bar: Bar) -> bool:
+        """Train one epoch, or what is left of it; return whether a signal ends the run."""
+        worker, epoch, n_batches = self.worker, position.epoch, self.worker.sampler.n_batches
+        self.copy(position)
+        began, before, saved = time.perf_counter(), worker.step.traffic, self.save_seconds
+        batches, wish = self.batches(epoch, position.batch), NOTHING
+        batch, total = next(batches), position.loss_sum if worker.grid.rank == 0 else 0.0
+        self.looks.start_epoch(position.batch)
+        ACTIVITY.enter(f"training, epoch {epoch + 1}")
+        for done in range(position.batch + 1, n_batches + 1):
+            ACTIVITY.batch = done
+            pause = self.due(wish)  # what follows a pause must not be under way then
+            following = None if pause else next(batches, None)
             total = total + worker.step(batch, following)
-            if (t + 1) % WATCH == 0 and following is not None:
-                self.watch(float(total), epoch, t)
-                bar.advance(WATCH)
-            batch = following if following is not None else batch
+            if done == n_batches:
+                break
+            if pause:
+                worker.step.pause()
+                here = Position(epoch, done, self.looks.now(self.health(total), done).loss)
+                if wish.save or wish.stop:
+                    self.save(here)
+                if wish.stop:
+                    return True
+                self.copy(here)
+                wish, following = NOTHING, next(batches)
+            elif self.looks.due(done):
+                wish = self.obey(self.looks.next(self.health(total), done), epoch)
+                bar.at(epoch * n_batches + done)
+            assert following is not None
+            batch = following
         worker.step.drain()
-        if self.pending is not None:
-            self.pending[0].wait()
-            self.pending = None
-        loss = self.judge(worker.grid.sum(self.health(float(total))), epoch, n_batches - 1) / sampler.n_samples
-        seconds = time.perf_counter() - began
+        last = self.obey(self.looks.last(), epoch)
+        now = self.obey(self.looks.now(self.health(total), n_batches), epoch)
+        seconds = time.perf_counter() - began - (self.save_seconds - saved)
+        self.steps += n_batches - position.batch
         self.train_seconds += seconds
         self.traffic = self.traffic.plus(worker.step.traffic.since(before))
-        self.trained += 1
         self.tally.look()
-        bar.advance((n_batches - 1) % WATCH + 1)
-        record = {
-            "epoch": epoch + 1,
-            "step": (epoch + 1) * n_batches,
-            "seconds": round(time.perf_counter() - self.start, 6),
-            "loss": loss,
-            "energy": worker.energy(batch, loss),
-            "samples_per_second": sampler.n_samples / seconds,
-        }
-        return {**record, **self.measure()}
+        ACTIVITY.enter(f"the evaluation after epoch {epoch + 1}")
+        self.record(epoch, now.loss, batch, (n_batches - position.batch) / seconds)
+        stop = any(look.stop for look in (wish, last, now)) and epoch + 1 < self.epochs
+        asked = any(look.save for look in (wish, last, now))
+        if stop or asked or epoch + 1 == self.epochs or (epoch + 1) % self.saving.every == 0:
+            self.save(Position(epoch + 1))
+        bar.epoch(self.history[-1], (epoch + 1) * n_batches, self.epochs)
+        return stop
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch."""
+    def due(self, wish: Look) -> bool:
+        """Return whether the run pauses behind a look: without a run folder there is nothing to save."""
+        return wish.stop or (wish.save and self.saving.run is not None) or (self.copies is not None and wish is not NOTHING)
+
+    def copy(self, position: Position) -> None:
+        """Take copies for the case that a rank dies, if it is wanted; collective."""
+        if self.copies is not None:
+            self.copies.take(self.worker, position, self.history)
+
+    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `first` on."""
         sampler = self.worker.sampler
         order = sampler.epoch(epoch)
-        for t in range(sampler.n_batches):
+        for t in range(first, sampler.n_batches):
             yield Batch(order[t], sampler.batch_global(t), epoch, epoch * sampler.n_batches + t)
 
-    def health(self, loss_sum: float) -> np.ndarray:
+    def health(self, loss_sum: Any) -> float:
         """Return the loss summed over this rank's samples, NaN if a parameter is not finite."""
-        return np.array([loss_sum + self.worker.finite()])
+        return float(loss_sum) + self.worker.finite()
 
-    def watch(self, loss_sum: float, epoch: int, t: int) -> None:
-        """Judge the last look at the loss of all ranks and start the next: ranks never wait for one another here."""
-        if self.pending is not None:
-            total, at = self.pending
-            self.judge(total.wait(), epoch, at)
-        self.pending = (self.worker.grid.start_sum(self.health(loss_sum)), t)
-
-    def judge(self, total: np.ndarray, epoch: int, t: int) -> float:
-        """Return the summed loss; raise on all ranks if it or a parameter is not finite; collective."""
-        found = float(total[0])
-        if np.isfinite(found):
-            return found
+    def obey(self, look: Look | None, epoch: int) -> Look:
+        """Return what a look asks for; raise on all ranks if the loss or a parameter is not finite; collective."""
+        if look is None or np.isfinite(look.loss):
+            return NOTHING if look is None else look
         self.worker.step.drain()  # all ranks stand at the same batch: what is in flight arrives
-        saved = checkpoint.all_of(self.folder.path) if self.folder is not None else []
+        saved = checkpoints.all_of(self.saving.run) if self.saving.run is not None else []
         text = f"the checkpoint {saved[-1]} is intact" if saved else "no checkpoint was written"
-        saved_text = share(self.worker.grid, text)  # rank 0 alone knows the folder
+        saved_text = share(self.worker.grid, text)  # in rank 0's eyes
         raise DivergedError(
-            f"the loss became {found} in epoch {epoch + 1}, at or before batch {t + 1}; {saved_text}; "
+            f"the loss became {look.loss} in epoch {epoch + 1}, at or before batch {look.batch}; {saved_text}; "
             f"lower the rate of {self.attributes['optimizer']} or beta of {self.attributes['method']}"
         )
+
+    def record(self, epoch: int, loss_sum: float, batch: Batch, steps_per_second: float) -> None:
+        """Measure, and write the epoch down; collective."""
+        sampler = self.worker.sampler
+        loss = loss_sum / sampler.n_samples
+        record = {
+            "epoch": epoch + 1,
+            "step": (epoch + 1) * sampler.n_batches,
+            "seconds": round(time.perf_counter() - self.start, 6),
+            "loss": loss,
+            "energy": self.worker.energy(batch, loss),
+            "samples_per_second": sampler.n_samples / sampler.n_batches * steps_per_second,
+            **self.measure(),
+        }
+        self.history.append(record)
+        folder = self.folder
+        self.worker.grid.together(None if folder is None else lambda: folder.record(record))
+        LOG.info("%s", "  ".join(f"{key} {value:.6g}" for key, value in record.items()))
 
     def measure(self) -> dict[str, float]:
         """Return the scores on training and test samples; collective."""
@@ -136,28 +189,39 @@ class Run:
             found |= {f"test_{kind}": value[kind], "test_loss": value["loss"]}
         return found
 
-    def save(self, epochs_done: int) -> None:
-        """Write a checkpoint; collective."""
-        path = self.folder.path / "checkpoints" / checkpoint.name(epochs_done) if self.folder is not None else None
-        step = epochs_done * self.worker.sampler.n_batches
-        plan = planning.to_text(self.worker.plan)
-        self.worker.save(path, {**self.attributes, "epoch": epochs_done, "step": step, "plan": plan})
+    def save(self, position: Position) -> None:
+        """Write a checkpoint, if there is a run folder; collective."""
+        if self.saving.run is None:
+            return
+        phase = ACTIVITY.phase
+        ACTIVITY.enter(f"{phase}, writing a checkpoint")
+        began, step = time.perf_counter(), position.epoch * self.worker.sampler.n_batches + position.batch
+        folder = self.saving.run / "checkpoints" / checkpoints.name(step)
+        attributes = {**self.attributes, **asdict(position), "step": step, "plan": planning.to_text(self.worker.plan)}
+        if position.batch:
+            self.worker.average_statistics()
+        saving.save(self.worker, folder, attributes, self.saving.keep, flight=position.batch > 0)
+        seconds = time.perf_counter() - began
+        self.save_seconds += seconds
+        LOG.info("checkpoint %s in %.3g s", folder, seconds)
+        ACTIVITY.enter(phase)
 
     def result(self, reason: Reason) -> Result:
         """Return the result, after writing the summary; collective."""
         worker, plan = self.worker, self.worker.plan
-        steps = max(1, self.trained) * worker.sampler.n_batches
+        steps = max(1, self.steps)
         memory = np.zeros(worker.grid.size)
         memory[worker.grid.rank] = peak_memory()
         last = self.history[-1] if self.history else {}
         seconds = self.train_seconds / steps
         each = Traffic(*(total / steps for total in self.traffic))
         summary = {
-            "ranks": worker.grid.size, "shards": plan.shards, "stages": plan.stages,
+            "ranks": worker.grid.size, "ranks_lost": self.lost, "shards": plan.shards, "stages": plan.stages,
             "plan": {"bounds": list(plan.bounds), "micro_batches": plan.micro_batches, "schedule": plan.schedule},
             **{k: v for k, v in last.items() if k.startswith(("test", "train", "loss", "energy", "epoch"))},
             "seconds": time.perf_counter() - self.start,
             "train_seconds": self.train_seconds,
+            "save_seconds": self.save_seconds,
             "seconds_per_step": seconds,
             **self.tally.summary(worker.grid, worker.sample_bytes, seconds, each),
             "samples_per_second": last.get("samples_per_second", 0.0),
@@ -169,8 +233,8 @@ class Run:
         if "loss" in last:
             summary["train_loss"] = last["loss"]
         summary = share(worker.grid, summary)
-        if self.folder is not None:
-            self.folder.summary(summary)
+        folder = self.folder
+        worker.grid.together(None if folder is None else lambda: folder.summary(summary))
         params = worker.params()
         worker.close()
         return Result(worker.network, worker.loss, params, self.history, reason, summary)

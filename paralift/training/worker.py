@@ -1,13 +1,10 @@
-"""What one rank brings to a run: its stage, its samples, its step, and its part of evaluations and checkpoints."""
+"""What one rank brings to a run: its stage, its samples, its step, and its part of evaluations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from paralift.data import Dataset, Sampler, Source, even_range, load_inputs, load_targets
@@ -19,7 +16,7 @@ from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, Params
 from paralift.lifted.stage import Stage, Window, matrix
 from paralift.parallel.batch import Batch, Shard, load, targets_like
-from paralift.parallel.collect import collect_flats, collect_rows, row_pieces
+from paralift.parallel.collect import collect_flats
 from paralift.parallel.exchange import Messages
 from paralift.parallel.grid import Grid
 from paralift.parallel.kept import Kept, KeptInMemory, Shapes
@@ -30,7 +27,6 @@ from paralift.parallel.reduce import GradientSum
 from paralift.parallel.schedule import forward_only
 from paralift.parallel.sweep_step import SweepStep
 from paralift.parallel.unflushed_step import UnflushedStep
-from paralift.training import checkpoint
 from paralift.training.metrics import resident_memory
 from paralift.training.result import score
 
@@ -172,63 +168,6 @@ class Worker:
             return 0.0
         acts = [s for s in self.stage.layout.segments if regularizer.on == "all" or len(s.shape) > 1]
         return sum(float(regularizer.value(self.stage.params[s.block][s.name])) for s in acts)
-
-    def save(self, path: Path | None, attributes: Mapping[str, Any]) -> None:
-        """Write a checkpoint (the path counts on rank 0 only); collective."""
-        flats = {"params": self.stage.flat, **self.optimizer.arrays}
-        if self.grid.rank != 0:
-            self._collect(flats, lambda *_: None, lambda *_: None)
-            return
-        assert path is not None
-
-        def fill(file: h5py.File) -> None:
-            def take_flat(name: str, views: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-                group = "params" if name == "params" else f"optimizer/{name}"
-                file.require_group(group)
-                for block, arrays in views.items():
-                    for key, array in arrays.items():
-                        file[f"{group}/{block}/{key}"] = array
-
-            def take_rows(v: int, rows: tuple[int, int], array: np.ndarray) -> None:
-                key, shape = f"states/x{v}", (self.sampler.n_samples, *array.shape[1:])
-                target = file[key] if key in file else file.create_dataset(key, shape, array.dtype)
-                target[rows[0] : rows[1]] = array
-
-            self._collect(flats, take_flat, take_rows)
-
-        checkpoint.write(path, attributes, fill)
-        checkpoint.prune(path.parent.parent)
-
-    def _collect(self, flats: Mapping[str, Array], take_flat: Any, take_rows: Any) -> None:
-        collect_flats(self.grid, self.network, self.plan, self.stage, flats, take_flat)
-        if isinstance(self.step, LiftedStep) and self.step.kept is not None:
-            shapes = {b.index: b.shape for b in self.network.blocks[:-1]}
-            shards = [replace(self.sampler, shard=k) for k in range(self.grid.shards)]
-            ranges = [s.local_range for s in shards]
-            collect_rows(self.grid, self.plan, self.step.kept, ranges, shapes, self.stage.like, take_rows)
-
-    def restore(self, path: Path) -> None:
-        """Read parameters, optimiser states and kept variables of this rank from a checkpoint."""
-        with checkpoint.open_file(path) as file:
-            self._read_flat(file["params"], self.stage.flat)
-            for name, flat in self.optimizer.arrays.items():
-                if f"optimizer/{name}" not in file:
-                    raise checkpoint.CheckpointError(f"{path}: no optimiser state {name!r}")
-                self._read_flat(file[f"optimizer/{name}"], flat)
-            if isinstance(self.step, LiftedStep) and self.step.kept is not None:
-                self._read_kept(file, self.step.kept)
-
-    def _read_kept(self, file: h5py.File, kept: Kept) -> None:
-        first, last = self.sampler.local_range
-        for v, shape in kept.shapes.items():
-            for start, stop in row_pieces(first, last, shape):
-                rows = from_host(file[f"states/x{v}"][start:stop], self.stage.like)
-                kept.write(v, np.arange(start - first, stop - first), rows)
-
-    def _read_flat(self, group: h5py.Group, flat: Array) -> None:
-        for block, arrays in self.stage.layout.views(flat).items():
-            for key, view in arrays.items():
-                view[...] = from_host(group[f"{block}/{key}"][...], self.stage.like)
 
     def close(self) -> None:
         """Free requests and kept variables; local."""

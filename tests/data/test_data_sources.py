@@ -361,6 +361,131 @@ def test_a_member_shorter_than_its_shape_is_refused(tmp_path):
         NpzSource(tmp_path / "s.npz")
 
 
+def npy_head(text):
+    head = text.encode()
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(", "{'descr': '<f8', 'fortran_order': False, 'shape': (", "[" * 3000, "-" * 8000 + "1", "{'shape': 1}", "3", "\0",
+        "{1: 2, 'a': 3}",
+    ],
+)  # fmt: skip
+def test_a_header_that_is_no_literal_is_refused(text, tmp_path):
+    put_member(tmp_path / "h.npz", npy_head(text) + bytes(48))
+    with pytest.raises(DataError, match=r"h\.npz, array 'x': its npy header cannot be read"):
+        NpzSource(tmp_path / "h.npz")
+
+
+def test_a_negative_shape_is_refused(tmp_path):
+    put_member(tmp_path / "n.npz", npy_head("{'descr': '<f8', 'fortran_order': False, 'shape': (-3, -2)}\n") + bytes(48))
+    with pytest.raises(DataError, match=r"shape \(-3, -2\)"):
+        NpzSource(tmp_path / "n.npz")
+
+
+def patch_directory(path, offset, value):
+    """Change a field of the last entry of a zip directory."""
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"PK\x01\x02") + offset
+    content[at : at + len(value)] = value
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (6, b"\xff\xff", "damaged: .*zip file version"),
+        (8, b"\x01\x00", "damaged: .*encrypted"),
+        (10, b"\x63\x00", "compressed by zip method 99, expected none or deflate"),
+        (24, b"\xff\xff\xff\x7f", "damaged: 2147483647 bytes are promised, expected no more than"),
+        (42, b"\xf0\xff\xff\x7f", "damaged"),
+    ],
+)
+def test_a_zip_directory_that_lies_is_refused(offset, value, message, tmp_path):
+    x, y = arrays()
+    np.savez_compressed(tmp_path / "z.npz", y=y, x=x)
+    patch_directory(tmp_path / "z.npz", offset, value)
+    with pytest.raises(DataError, match=f"z\\.npz, array '[xy]': {message}"):
+        NpzSource(tmp_path / "z.npz")
+
+
+def elsewhere(kind, file, folder):
+    if kind == "external link":
+        file["x"] = h5py.ExternalLink(str(folder / "other.h5"), "/x")
+    elif kind == "soft link through an external one":
+        file["a"] = h5py.ExternalLink(str(folder / "other.h5"), "/")
+        file["x"] = h5py.SoftLink("/a/x")
+    elif kind == "circle":
+        file["x"] = h5py.SoftLink("/x")
+    elif kind == "virtual":
+        layout = h5py.VirtualLayout((3, 2), "f8")
+        layout[...] = h5py.VirtualSource(str(folder / "other.h5"), "x", (3, 2))
+        file.create_virtual_dataset("x", layout)
+    else:
+        file.create_dataset("x", (3, 2), "f8", external=[(str(folder / "other.h5"), 0, h5py.h5f.UNLIMITED)])
+
+
+ELSEWHERE = {
+    "external link": "a link into another file",
+    "soft link through an external one": "a link into another file",
+    "circle": "links that lead in a circle",
+    "virtual": "a virtual data set",
+    "external storage": "in another file",
+}
+
+
+@pytest.mark.parametrize("kind", ELSEWHERE)
+def test_hdf5_that_leads_out_of_its_file_is_refused(kind, tmp_path):
+    write("hdf5", tmp_path / "other.h5", x=np.ones((3, 2)))
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file["y"] = np.zeros(3, int)
+        elsewhere(kind, file, tmp_path)
+    with pytest.raises(DataError, match=rf"d\.h5, data set 'x': .*{ELSEWHERE[kind]}"):
+        Hdf5Source(tmp_path / "d.h5")
+
+
+def test_a_soft_link_within_an_hdf5_file_is_followed(tmp_path):
+    write("hdf5", tmp_path / "d.h5", **{"a/real": np.ones((3, 2)), "y": np.zeros(3, int)})
+    with h5py.File(tmp_path / "d.h5", "r+") as file:
+        file["x"] = h5py.SoftLink("a/./real")
+    np.testing.assert_array_equal(Hdf5Source(tmp_path / "d.h5").read_inputs(0, 3), np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("layout", [{}, {"chunks": (1, 1024)}])
+def test_hdf5_that_claims_more_than_the_file_can_hold_is_refused(layout, tmp_path):
+    with h5py.File(tmp_path / "d.h5", "w") as file:
+        file.create_dataset("x", (3, 10**15), "f4", **layout)
+        file["y"] = np.zeros(3, int)
+    with pytest.raises(DataError, match=r"data set 'x' \(its shape \(3, 1000000000000000\) would be"):
+        Hdf5Source(tmp_path / "d.h5")
+
+
+@pytest.mark.parametrize("key", ["x\0y", "\ud800", "x/y", "", "/"])
+def test_a_name_that_no_hdf5_data_set_has(key, tmp_path):
+    write("hdf5", tmp_path / "d.h5", x=np.ones((3, 2)), y=np.zeros(3, int))
+    with pytest.raises(DataError, match=r"not there|a group"):
+        Hdf5Source(tmp_path / "d.h5", key)
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+def test_damaged_hdf5_metadata_is_found(libver, tmp_path):
+    """Whatever byte of a small file is inverted, it is read or named."""
+    with h5py.File(tmp_path / "good.h5", "w", libver=libver) as file:
+        file["x"], file["y"] = np.ones((3, 2), "f4"), np.zeros(3, "i4")
+    good, refused = (tmp_path / "good.h5").read_bytes(), 0
+    path = tmp_path / "bad.h5"
+    for at in range(0, len(good), 7):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :])
+        try:
+            Hdf5Source(path).read(0, 1)
+        except DataError as error:
+            assert "bad.h5" in str(error)
+            refused += 1
+    assert refused > 0
+
+
 def test_train_and_test_must_agree():
     with pytest.raises(DataError, match=r"sample_shape is \(2,\) .* \(3,\)"):
         from_arrays(np.ones((2, 2)), [0, 1], test=(np.ones((2, 3)), [0, 1]))

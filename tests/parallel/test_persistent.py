@@ -45,7 +45,7 @@ class Request:
 def grid():
     Request.made = []
     pipe = SimpleNamespace(Send_init=Request, Recv_init=Request)
-    return SimpleNamespace(pipe=pipe, stage=1, stages=3)
+    return SimpleNamespace(pipe=pipe, shard=0, stage=1, stages=3)
 
 
 @pytest.fixture
@@ -89,6 +89,15 @@ def test_the_two_directions_of_a_variable_differ_in_their_tags(grid, window):
     exchange(messages, window)
     sent = {(r.peer, r.tag) for r in Request.made}
     assert sent == {(0, 2), (2, 7), (2, 6), (0, 3)}
+
+
+def test_a_wait_is_called_by_block_and_rank(grid, window):
+    grid.shard = 2
+    messages = Messages(grid)
+    exchange(messages, window)
+    names = [bundle.what for bundle in messages._bundles.values()]
+    arriving, leaving = ["x of linear1 from rank 6", "g of linear3 from rank 8"], ["x of linear3 to reach rank 8"]
+    assert names == [*arriving, *leaving, "g of linear1 to reach rank 6"]
 
 
 def test_the_ends_exchange_nothing_with_what_is_not_there(grid, window):

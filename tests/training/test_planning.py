@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import numpy as np
 import pytest
 from rich.console import Console
@@ -10,7 +9,8 @@ from rich.console import Console
 import paralift as pl
 from paralift.parallel.plan import Plan, Question, best
 from paralift.parallel.predict import predict
-from paralift.training import checkpoint, metrics, planning
+from paralift.training import checkpoints, metrics, planning
+from paralift.training.checkpoints.manifest import Manifest
 from paralift.training.plan_table import MOST_ROWS, Measured, print_outcome, print_plan, rows
 
 
@@ -40,12 +40,13 @@ def test_stored_plans_that_answer_a_question():
     for other in (question(2), question(stages=1), question(micro_batches=1), question(schedule="flush")):
         assert not planning.fits(plan, other)
     assert not planning.fits(Plan(2, 2, (0, 1, 3)), question())
+    assert not planning.fits(Plan(2, 2, (0, 1, 2), 10**15), question()), "its micro-batches would fill the memory"
 
 
 def test_a_resumed_run_keeps_its_plan_unless_it_is_told_otherwise(tmp_path):
     before = fit(plan=Plan(1, 1, (0, 2), 4), out=tmp_path)
     assert before.summary["costs"] == "counted"
-    assert planning.stored_plan(checkpoint.latest(tmp_path)) == Plan(1, 1, (0, 2), 4)
+    assert planning.stored_plan(checkpoints.latest(tmp_path)) == Plan(1, 1, (0, 2), 4)
     again = fit(epochs=2, out=tmp_path, resume="auto")
     assert again.summary["plan"] == before.summary["plan"] and again.summary["costs"] == "measured"
     other = fit(epochs=3, out=tmp_path, resume="auto", micro_batches=2)
@@ -54,14 +55,14 @@ def test_a_resumed_run_keeps_its_plan_unless_it_is_told_otherwise(tmp_path):
 
 def test_checkpoints_without_a_plan_or_with_a_broken_one(tmp_path):
     fit(out=tmp_path)
-    path = checkpoint.latest(tmp_path)
-    for text in (None, "nothing", json.dumps({"shards": 1}), json.dumps([1])):
-        with h5py.File(path, "a") as file:
-            del file.attrs["plan"]
-            file.attrs["plan"] = "" if text is None else text
+    path = checkpoints.latest(tmp_path)
+    manifest = Manifest.read(path)
+    others = {key: value for key, value in manifest.attributes.items() if key != "plan"}
+    half = planning.to_text(Plan(1, 1, (0, 2))).replace("2]", "2.5]")
+    for text in ("", "nothing", json.dumps({"shards": 1}), json.dumps([1]), "[" * 100_000, half):
+        Manifest({**others, "plan": text}, manifest.files).write(path)
         assert planning.stored_plan(path) is None
-    with h5py.File(path, "a") as file:
-        del file.attrs["plan"]
+    Manifest(others, manifest.files).write(path)
     assert planning.stored_plan(path) is None
     assert fit(epochs=2, out=tmp_path, resume="auto").summary["plan"]["micro_batches"] == 1
     assert planning.stored_plan(tmp_path / "none.h5") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -100,7 +101,7 @@ class Linear(Map):
 
     def cost(self, *shapes: Shape) -> float:
         """Two operations for each entry of the weight and each position."""
-        return 2.0 * self.in_features * float(np.prod(self.output_shape(*shapes)))
+        return 2.0 * self.in_features * float(math.prod(self.output_shape(*shapes)))
 
 
 @dataclass(frozen=True)

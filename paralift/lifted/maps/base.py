@@ -6,6 +6,7 @@ and because the linear part alone has the norm that step sizes need.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -81,7 +82,7 @@ class Map:
 
     def cost(self, *shapes: Shape) -> float:
         """Return the floating point operations of one `apply` on one sample."""
-        return float(np.prod(self.output_shape(*shapes)))
+        return float(math.prod(self.output_shape(*shapes)))
 
 
 def expect_parents(map_: Map, shapes: Sequence[Shape], n: int) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
-
-import numpy as np
 
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.maps.base import Map, Shape, ShapeError, Theta, expect_parents
@@ -64,10 +63,12 @@ class Reshape(Keep):
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the new shape."""
         expect_parents(self, shapes, 1)
-        try:
-            return tuple(np.empty(shapes[0], np.bool_).reshape(self.shape).shape)
-        except ValueError:
-            raise ShapeError(f"{self!r} cannot hold samples of shape {shapes[0]}") from None
+        entries, known = math.prod(shapes[0]), math.prod(n for n in self.shape if n != -1)
+        if -1 in self.shape and known and entries % known == 0:
+            known = entries
+        if known != entries:
+            raise ShapeError(f"{self!r} cannot hold samples of shape {shapes[0]}")
+        return tuple(entries // math.prod(n for n in self.shape if n != -1) if n == -1 else n for n in self.shape)
 
 
 @dataclass(frozen=True)
@@ -79,4 +80,4 @@ class Flatten(Keep):
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the number of entries of a sample."""
         expect_parents(self, shapes, 1)
-        return (int(np.prod(shapes[0])),)
+        return (math.prod(shapes[0]),)

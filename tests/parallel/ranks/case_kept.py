@@ -12,6 +12,7 @@ from paralift.parallel import collect
 from paralift.parallel.budget import ranks_of_node
 from paralift.parallel.grid import AgreedError
 from paralift.parallel.plan import block_costs, split
+from paralift.training import saving
 
 WORLD = MPI.COMM_WORLD
 SIZE = WORLD.Get_size()
@@ -53,14 +54,14 @@ def assert_same(a, b):
 def small_pieces_fixture(monkeypatch):
     """Rows travel a few at a time; return the most numbers that were taken out at once."""
     taken = [0]
-    original = collect.host_rows
+    original = saving.host_rows
 
     def counted(kept, v, start, stop, like):
         taken.append((stop - start) * int(np.prod(kept.shapes[v])))
         return original(kept, v, start, stop, like)
 
     monkeypatch.setattr(collect, "ROWS", 24)
-    monkeypatch.setattr(collect, "host_rows", counted)
+    monkeypatch.setattr(saving, "host_rows", counted)
     return taken
 
 

@@ -1,0 +1,32 @@
+"""Where Linux writes what a process may use: the files of its control group (versions 1 and 2) and of all groups above it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def files(controller: str, name: str, unified: str, root: Path = Path("/")) -> list[Path]:
+    """Return the files that may limit this process, innermost group first; not all of them need to exist.
+
+    Parameters
+    ----------
+    controller : str
+        Of version 1, such as ``memory``.
+    name, unified : str
+        The file's name in version 1 and in version 2.
+    root : Path
+        Under which ``proc`` and ``sys`` are mounted.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found, mount = [], root / "sys/fs/cgroup"
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        top, file = (mount / controller, name) if controllers else (mount, unified)
+        own = top / path.strip("/")
+        found += [folder / file for folder in (own, *own.parents) if folder == top or top in folder.parents]
+    return found

@@ -1,0 +1,1 @@
+"""Programs that the doctor starts by their path, so that they load nothing of ParaLift."""

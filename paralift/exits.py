@@ -1,0 +1,24 @@
+"""How runs end: exit codes beside 0 (done), 1 (failed), 2 (a mistake in what was given) and 130 (interrupted); and a notice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+STOPPED = 75
+"""Stopped by a signal, after a checkpoint: start it again with ``--resume auto``."""
+STALLED = 76
+"""Ended by the stall watch: a rank waited too long for another."""
+NOTICE = "PARALIFT_NOTICE"
+"""Variable with the file in which a rank that gives the job up leaves its exit code, for `run`."""
+
+
+def leave_notice(code: int) -> None:
+    """Tell `run`, if it started this job on this machine, that a rank ends the job with an exit code."""
+    path = os.environ.get(NOTICE)
+    if path is None:
+        return
+    try:
+        Path(path).write_text(f"{code}\n")
+    except OSError:  # another machine, or `run` has ended
+        pass
