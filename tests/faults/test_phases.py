@@ -101,9 +101,10 @@ def left(tmp_path):
     return [number for number in found if int(number) != os.getpid()]
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, STOPPED), (signal.SIGUSR2, STOPPED), (signal.SIGINT, 130)], ids=["TERM", "USR2", "INT"]
-)
+SIGNALS = [(signal.SIGTERM, STOPPED), (signal.SIGUSR2, STOPPED), (signal.SIGINT, 130)]
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS, ids=["TERM", "USR2", "INT"])
 def test_a_signal_to_the_launcher(tmp_path, number, code):
     process = running(tmp_path)
     try:
