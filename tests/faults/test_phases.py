@@ -51,7 +51,7 @@ PHASES = {
     "buffers": "the start, reading data and making buffers",
     "training": "training, epoch 2, batch",
     "evaluation": "the evaluation after epoch 1",
-    "checkpoint": "writing a checkpoint",
+    "checkpoint": "writing the checkpoint of epoch 1, batch 0",
     "result": "the evaluation after epoch 3",
 }
 
