@@ -16,10 +16,10 @@ from paralift.data import from_arrays
 from paralift.lifted.losses import default_loss
 from paralift.lifted.network import float_type
 from paralift.parallel.budget import read_bytes
+from paralift.parallel.choosing import Option, Question, best, consider
 from paralift.parallel.cost import Costs, Line, count
 from paralift.parallel.explain import best_of_each, explain
 from paralift.parallel.measure import Trial, measure, targets
-from paralift.parallel.plan import Option, Question, best, consider
 from paralift.training.plan_table import number, print_plan, print_table
 from paralift.training.planning import question_of
 

@@ -99,7 +99,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
     Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
-    died of signal s gives 128 + s. A launcher that goes on although a rank of this machine has given the job up
+    died of signal s gives 128 + s, an interrupted one 130. A launcher that goes on although a rank of this machine has given the job up
     (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that of
     Open MPI for more than ten minutes. Nothing of the group survives.
     """
@@ -107,10 +107,12 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
         notice = Path(folder, "notice")
         process = subprocess.Popen(list(command), env={**environment, NOTICE: str(notice)}, start_new_session=True)
         try:
-            with _forwarding(process):
+            with _forwarding(process) as received:
                 code = _wait(process, notice)
         finally:
             _end(process)
+    if code and signal.SIGINT in received:  # launchers end with codes of their own
+        return 128 + signal.SIGINT
     return code if code >= 0 else 128 - code
 
 
@@ -130,21 +132,20 @@ def _wait(process: subprocess.Popen, notice: Path) -> int:
 
 
 @contextmanager
-def _forwarding(process: subprocess.Popen) -> Iterator[None]:
-    """Hand signals on to `process` while the block runs."""
-    ends = 0
+def _forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
+    """Hand signals on to `process` while the block runs; yields a list that takes them down."""
+    received: list[int] = []
 
     def hand_on(number: int, frame: FrameType | None) -> None:
-        nonlocal ends
-        ends += number in (signal.SIGINT, signal.SIGTERM)
-        if ends > 1:
+        received.append(number)
+        if sum(n in (signal.SIGINT, signal.SIGTERM) for n in received) > 1:
             os.killpg(process.pid, signal.SIGKILL)
         elif process.poll() is None:
             process.send_signal(FORWARDED[signal.Signals(number)])
 
     before = {number: signal.signal(number, hand_on) for number in FORWARDED}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

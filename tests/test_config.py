@@ -331,8 +331,9 @@ ERRORS = {
 HARD_TO_FOLLOW = {
     "digits": (MINIMAL + f"[training]\nepochs = {'9' * 5000}\n", r"no TOML: Exceeds the limit"),
     "hexadecimal digits": (
-        MINIMAL + f"[training]\nepochs = 0x{'f' * 5000}\n", r"epochs': a value of type int, .*of at most 64 bits"
-    ),  # fmt: skip
+        MINIMAL + f"[training]\nepochs = 0x{'f' * 5000}\n",
+        r"epochs': a value of type int, .*of at most 64 bits",
+    ),
     "64 bits": (MINIMAL + f"[training]\nseed = {2**63}\n", r"seed': 9223372036854775808 was given, .* of at most 64 bits"),
     "64 bits in an expression": (MINIMAL + f'optimizer = "Adam({10**400})"\n', r"a whole number of 1329 bits was given"),
     "kappa": (MINIMAL + f"[parallel]\nkappa = {10**400}\n", r"kappa': 10+ .*expected a finite number"),

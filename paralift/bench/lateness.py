@@ -23,7 +23,8 @@ from paralift.bench import report
 from paralift.data import Dataset
 from paralift.launch import mpi_environment, mpirun_command
 from paralift.lifted.network import Network, Params
-from paralift.parallel.plan import Plan, block_costs, split
+from paralift.parallel.plan import Plan, block_costs
+from paralift.parallel.split import split
 from paralift.training.fit import DivergedError
 
 BRANCHES, WIDTH, INNER = 16, 64, 128

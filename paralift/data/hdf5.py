@@ -42,11 +42,7 @@ class Hdf5Source(Source):
         self, path: str | Path, x: str = "x", y: str = "y", *, mean: float = 0.0, std: float = 1.0
     ) -> None:
         self._path, self._x, self._y = require_file(path), x, y
-        stored = []
-        for key in (x, y):
-            with _open(self._path, key) as found:
-                stored.append(Stored(_where(self._path, key), found.shape or (), found.dtype))
-        inputs, targets = stored
+        inputs, targets = (_stored(self._path, key) for key in (x, y))
         self.describe(inputs, targets, mean=mean, std=std)
 
     def read_inputs(self, start: int, stop: int) -> np.ndarray:
@@ -88,6 +84,11 @@ def _open(path: Path, key: str) -> Iterator[Any]:
             f"file {path}: cannot be read as HDF5 at data set {key!r} ({error}), expected a whole HDF5 file; "
             "write it again, or fetch it again"
         ) from error
+
+
+def _stored(path: Path, key: str) -> Stored:
+    with _open(path, key) as found:
+        return Stored(_where(path, key), found.shape or (), found.dtype)
 
 
 def _no_dataset(path: Path, key: str, file: Any, found: Any) -> DataError:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
+from paralift.parallel.choosing import Option, Question
 from paralift.parallel.cost import Costs
-from paralift.parallel.plan import Option, Plan, Question
+from paralift.parallel.plan import Plan
 from paralift.parallel.predict import Prediction
 
 WORTH = 1.02

@@ -20,11 +20,12 @@ from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, Params
 from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.budget import ranks_of_node, states_budget
+from paralift.parallel.choosing import Question
 from paralift.parallel.collect import share
 from paralift.parallel.grid import Grid
 from paralift.parallel.kept import Kept, Shapes, keep
 from paralift.parallel.measure import Trial
-from paralift.parallel.plan import Plan, Question
+from paralift.parallel.plan import Plan
 from paralift.parallel.stall import StallWatch
 from paralift.parallel.survival import RankLost, leave_without_finalize, surviving
 from paralift.parallel.watch import guard

@@ -12,11 +12,12 @@ from paralift.kernels.arrays import family
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network
+from paralift.parallel.choosing import Option, Question, best
 from paralift.parallel.collect import share
 from paralift.parallel.cost import Costs, count
 from paralift.parallel.grid import Grid
 from paralift.parallel.measure import Trial, measure
-from paralift.parallel.plan import Option, Plan, Question, best
+from paralift.parallel.plan import Plan
 from paralift.parallel.predict import Prediction
 from paralift.training import checkpoints
 

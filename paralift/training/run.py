@@ -194,7 +194,7 @@ class Run:
         if self.saving.run is None:
             return
         phase = ACTIVITY.phase
-        ACTIVITY.enter(f"{phase}, writing a checkpoint")
+        ACTIVITY.enter(f"writing the checkpoint of epoch {position.epoch}, batch {position.batch}")
         began, step = time.perf_counter(), position.epoch * self.worker.sampler.n_batches + position.batch
         folder = self.saving.run / "checkpoints" / checkpoints.name(step)
         attributes = {**self.attributes, **asdict(position), "step": step, "plan": planning.to_text(self.worker.plan)}

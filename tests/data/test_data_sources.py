@@ -368,11 +368,8 @@ def npy_head(text):
 
 @pytest.mark.parametrize(
     "text",
-    [
-        "(", "{'descr': '<f8', 'fortran_order': False, 'shape': (", "[" * 3000, "-" * 8000 + "1", "{'shape': 1}", "3", "\0",
-        "{1: 2, 'a': 3}",
-    ],
-)  # fmt: skip
+    ["(", "{'descr': '<f8', 'shape': (", "[" * 3000, "-" * 8000 + "1", "{'shape': 1}", "3", "\0", "{1: 2, 'a': 3}"],
+)
 def test_a_header_that_is_no_literal_is_refused(text, tmp_path):
     put_member(tmp_path / "h.npz", npy_head(text) + bytes(48))
     with pytest.raises(DataError, match=r"h\.npz, array 'x': its npy header cannot be read"):

@@ -1,7 +1,7 @@
 """The readers under atheris, which looks for new paths through the package by coverage; by hand, as it does not end by itself.
 
     pip install atheris
-    python tests/faults/fuzz_atheris.py config|idx|npz|hdf5 [options of libFuzzer, such as -max_total_time=60]
+    python tests/faults/fuzz_atheris.py config|idx|npz|hdf5 [options of libFuzzer, -max_total_time=60] [good files]
 """
 
 import sys
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import atheris
 
-READERS = ["paralift.config", "paralift.expressions", "paralift.mistakes", "paralift.data", "zipfile"]
-with atheris.instrument_imports(include=READERS):
+WATCHED = ["paralift.config", "paralift.expressions", "paralift.mistakes", "paralift.data", "zipfile"]
+with atheris.instrument_imports(include=WATCHED):
     from paralift.config import Config, ConfigError
     from paralift.data import DataError, Dataset, Hdf5Source, IdxSource, NpzSource, load_shard
 

@@ -22,8 +22,9 @@ ELSEWHERE = 77.0
 """What stands in a file that no checkpoint names, and where there is nothing."""
 FILES = ("rank-0.h5", "all.h5")
 ODD = [
-    None, True, 0, -1, 1, 3, 4, 2.5, 10**9, 10**400, 1e308, float("nan"), float("inf"), "", "2", "x" * 30_000, [], {}, [[]], {"a": {}}, "\ud800", "\0",
-    "../all.h5", "..", "/dev/zero", "a\nb", "%b.h5", "nan", "[" * 3000, '{"shards": 1}', "[]", "9" * 5000,
+    None, True, 0, -1, 1, 3, 4, 2.5, 10**9, 10**400, 1e308, float("nan"), float("inf"), "", "2", "x" * 30_000, [], {}, [[]],
+    {"a": {}}, "\ud800", "\0", "../all.h5", "..", "/dev/zero", "a\nb", "%b.h5", "nan", "[" * 3000, '{"shards": 1}', "[]",
+    "9" * 5000,
 ]  # fmt: skip
 
 
@@ -126,20 +127,21 @@ def signed_bytes(draw, folder):
 def odd_manifests(draw, folder):
     files = dict(good(False))
     document = json.loads(files[NAME])
+    if draw.random() < 0.3:
+        document["attributes"]["plan"] = odd_plan(draw)
+    tables = [document, document["attributes"], document["attributes"], document["files"], *document["files"].values()]
     for _ in range(draw.choice((1, 1, 1, 2))):
-        table = draw.choice([document, document["attributes"], document["attributes"], document["files"], *document["files"].values()])
-        if not isinstance(table, dict) or not isinstance(document.get("attributes"), dict) or not isinstance(document.get("files"), dict):
-            break
-        key = draw.choice([*table, "plan", "epoch", "batch", "loss_sum"]) if draw.random() < 0.8 else draw.choice([str(o)[:300] for o in ODD])
+        table = draw.choice(tables)
+        odd_keys = [str(odd)[:300] for odd in ODD if odd != 10**400]
+        key = draw.choice([*table, "plan", "epoch", "batch", "loss_sum"] if draw.random() < 0.8 else odd_keys)
         if draw.random() < 0.15:
             table.pop(key, None)
         else:
             table[key] = draw.choice(ODD) if draw.random() < 0.8 else draw.choice(EDGES)
-    if draw.random() < 0.3:
-        document["attributes"]["plan"] = odd_plan(draw) if isinstance(document.get("attributes"), dict) else None
-    text = json.dumps(document) if draw.random() < 0.9 else draw.choice(['{"format": %s}' % ("9" * 5000), "[" * 100_000, "{}", "[]", "3", '"a"', "NaN"])
-    files[NAME] = text.encode(errors="surrogatepass") if draw.random() < 0.5 else text.encode("utf-16")[: draw.choice((2, 10**6))]
-    files[NAME] = files[NAME] if draw.random() < 0.4 else text.encode()
+    text = json.dumps(document) if draw.random() < 0.9 else draw.choice([
+        '{"format": %s}' % ("9" * 5000), "[" * 100_000, "{}", "[]", "3", '"a"', "NaN",
+    ])  # fmt: skip
+    files[NAME] = text.encode() if draw.random() < 0.8 else text.encode("utf-16")[: draw.choice((2, 10**6))]
     return judged(draw, placed(folder, files), False, draw.random() < 0.3)
 
 
@@ -206,8 +208,12 @@ def external_storage(draw, file, name, secret):
 
 def any_array(draw, file, name, secret):
     """Another shape, another type, nothing written."""
-    shape = file[name].shape if draw.random() < 0.5 else draw.choice([(), (0,), (3,), (10**15,), (2**31, 2**20), (6, 3), (2,) * 32])
-    kind = draw.choice(["f4", "f8", "i1", "u8", "?", "c8", "S3", h5py.string_dtype(), h5py.ref_dtype, "V3", np.dtype("(2,)f4"), "f2", ">f8"])
+    shape = file[name].shape if draw.random() < 0.5 else draw.choice([
+        (), (0,), (3,), (10**15,), (2**31, 2**20), (6, 3), (2,) * 32,
+    ])  # fmt: skip
+    kind = draw.choice([
+        "f4", "f8", "i1", "u8", "?", "c8", "S3", h5py.string_dtype(), h5py.ref_dtype, "V3", np.dtype("(2,)f4"), "f2", ">f8",
+    ])  # fmt: skip
     del file[name]
     file.create_dataset(name, shape, kind, chunks=True if shape and draw.random() < 0.3 and 0 not in shape else None)
 
@@ -227,13 +233,17 @@ def numbers(draw, file, name, secret):
         file[name][...] = draw.choice([np.nan, np.inf, 1e300, 0.0, -1.0])
 
 
-ODD_HDF5 = (external_link, soft_link, hard_link, virtual, virtual, external_storage, any_array, any_array, group_or_nothing, numbers)
+ODD_HDF5 = (
+    external_link, soft_link, hard_link, virtual, virtual, external_storage, any_array, any_array, group_or_nothing, numbers,
+)  # fmt: skip
 CASES = {f.__name__: f for f in (damaged_bytes, signed_bytes, odd_manifests, odd_hdf5)}
+SIGNED = ("signed_bytes", "odd_hdf5")
 PER_ROUND = 15
 """Cases of each kind."""
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_fuzz(rounds, case):
-    outcomes = fuzz("test_fuzz_checkpoints", case, PER_ROUND * rounds)
-    assert outcomes["refused"] > 0, outcomes
+    # where checksums do not protect it, the HDF5 library can loop over what it stores of virtual arrays
+    outcomes = fuzz("test_fuzz_checkpoints", case, PER_ROUND * rounds, beyond="h5py" if case in SIGNED else "")
+    assert outcomes["refused"] > 0 and outcomes["lost in h5py"] <= outcomes.total() / 100, outcomes

@@ -20,7 +20,8 @@ GOOD = [
     *(path.read_text() for path in sorted(EXAMPLES.glob("*.toml"))),
     """
 data = "digits(flat=False, seed=3)"
-network = "Sequential(Flatten(), Residual(Linear(64, 64), Softplus()), LayerNorm(64), Linear(64, 10), Softmax(), input_shape=(1, 8, 8))"
+network = \"\"\"Sequential(Flatten(), Residual(Linear(64, 64), Softplus()), LayerNorm(64), Linear(64, 10), Softmax(),
+    input_shape=(1, 8, 8))\"\"\"
 method = "nudged(0.5, regularizers=None)"
 optimizer = "SGD(Cosine(0.1, warmup=3), momentum=0.9, regularizer=L1(1e-4))"
 loss = "CrossEntropy()"
@@ -55,7 +56,9 @@ training = {epochs = 0x10, patience = 1e3, shuffle = true}
 """,
 ]  # fmt: skip
 KEYS = ["data", "network", "method", "optimizer", "loss", "training", "parallel", *VALUES]
-ODD_KEYS = ["", '""', "'a.b'", '"data"', '"network "', "training.epochs.x", "a" * 3000, "1", "-", '"\\u0000"', "'\"'", "パラ", '"\\n"']
+ODD_KEYS = [
+    "", '""', "'a.b'", '"data"', '"network "', "training.epochs.x", "a" * 3000, "1", "-", '"\\u0000"', "'\"'", "パラ", '"\\n"',
+]  # fmt: skip
 KNOWN = {**vocabulary.DATA, **vocabulary.NETWORK, **vocabulary.METHOD, **vocabulary.OPTIMIZER, **vocabulary.LOSS}
 NAMES = sorted(KNOWN)
 PARTS = {
@@ -72,17 +75,19 @@ FITTING = {
     "Sequence": ["[0.0, 1.0]", "(64,)", "(1, 8, 8)", "[1e400, 2]", "(0,)", "(-1,)", "(1, 9223372036854775807)", "[[1]]", "''"],
 }
 ODD_TOML = [
-    "0", "-1", "1", "2", "007", "0x" + "f" * 4000, "9" * 5000, "1_0", "9223372036854775807", "9223372036854775808", "1" + "0" * 400,
-    "0.0", "-0.0", "1e400", "nan", "-inf", "inf", "1e-400", "true", "false", "1979-05-27", "1979-05-27T07:32:00Z", "07:32:00",
-    "1979-13-45", '""', "''", '"full"', '"4GiB"', '"1e400GiB"', '"nan"', '"-1"', '"infTB"', '"float32"', '"\\uD800"', '"\\U00110000"',
-    '"\\u0000"', '"' + "x" * 5000 + '"', "'''\n'''", "[]", "{}", "[[]]", "[1, 2", "{a = 1}", "{a.b.c = 1}", "[true, 'x']", '["Linear(64, 10)", []]',
-    '["Linear(64, 10)", 1]', '[""]', "[" * 150 + "]" * 150, "[" * 5000 + "]" * 5000, "{a = " * 300 + "1" + "}" * 300,
+    "0", "-1", "1", "2", "007", "0x" + "f" * 4000, "9" * 5000, "1_0", "9223372036854775807", "9223372036854775808",
+    "1" + "0" * 400, "0.0", "-0.0", "1e400", "nan", "-inf", "inf", "1e-400", "true", "false", "1979-05-27",
+    "1979-05-27T07:32:00Z", "07:32:00", "1979-13-45", '""', "''", '"full"', '"4GiB"', '"1e400GiB"', '"nan"', '"-1"',
+    '"infTB"', '"float32"', '"\\uD800"', '"\\U00110000"', '"\\u0000"', '"' + "x" * 5000 + '"', "'''\n'''", "[]", "{}", "[[]]",
+    "[1, 2", "{a = 1}", "{a.b.c = 1}", "[true, 'x']", '["Linear(64, 10)", []]', '["Linear(64, 10)", 1]', '[""]',
+    "[" * 150 + "]" * 150, "[" * 5000 + "]" * 5000, "{a = " * 300 + "1" + "}" * 300,
 ]  # fmt: skip
 ODD_ATOMS = [
-    "0", "1", "-1", "2", "3", "8", "10", "64", "0.5", "1e-3", "1e400", "-1e400", "1e308", "1e-320", "True", "None", "''", "'a'", "'add'", "'all'",
-    "[]", "()", "{}", "[1]", "(1, 2)", "(0.9, 0.999)", "{'a': 1}", "{[]: 1}", "{(): {}}", "['input']", "[0.0, 1.0]", "9" * 400, "9" * 5000,
-    "0x" + "f" * 300, "9223372036854775807", "10000000000000", "3000000000", "1j", "b'x'", "...", "nan", "inf", "'\\ud800'", "'\\x00'", "f'{1}'", "x", "-'a'",
-    "not 1", "lambda: 1", "1 + 1", "*[1]", "**{}", "yield", "await x", "1 if 1 else 2", "[i for i in [1]]", "(x := 1)", "__import__('os')", "'\\", "\\N{DASH}",
+    "0", "1", "-1", "2", "3", "8", "10", "64", "0.5", "1e-3", "1e400", "-1e400", "1e308", "1e-320", "True", "None", "''",
+    "'a'", "'add'", "'all'", "[]", "()", "{}", "[1]", "(1, 2)", "(0.9, 0.999)", "{'a': 1}", "{[]: 1}", "{(): {}}",
+    "['input']", "[0.0, 1.0]", "9" * 400, "9" * 5000, "0x" + "f" * 300, "9223372036854775807", "10000000000000", "3000000000",
+    "1j", "b'x'", "...", "nan", "inf", "'\\ud800'", "'\\x00'", "f'{1}'", "x", "-'a'", "not 1", "lambda: 1", "1 + 1", "*[1]",
+    "**{}", "yield", "await x", "1 if 1 else 2", "[i for i in [1]]", "(x := 1)", "__import__('os')", "'\\", "\\N{DASH}",
 ]  # fmt: skip
 SIGNS = ["(", ")", "[", "]", ",", "=", "'", '"', "\\", "#", "\n", "\t", "\0", ".", ":", "*", "é", "\u2028", "\x85", "\x0c", " "]
 
@@ -126,10 +131,11 @@ def nested(draw: random.Random) -> str:
     inner = draw.choice(["Linear(64, 64)", "1", "ReLU()", ""])
     before, after = draw.choice(
         [
-            ("(", ")"), ("[", "]"), ("-", ""), ("+", ""), ("~", ""), ("not ", ""), ("Sequential(", ")"), ("Residual(", ")"), ("{1: ", "}"),
-            ("a.", ""), ("", "()"), ("", ".a"), ("", "[0]"), ("(", ",)"), ("1 + ", ""), ("", " + 1"), ("lambda: ", ""), ("f'{", "}'"),
-            ("pl.", ""), ("Residual(Linear(64, 64), ", ")"), ("1 if 1 else ", ""), ("2 ** ", ""), ("'a' ", ""), ("Sequential(-", ")"),
-        ]
+            ("(", ")"), ("[", "]"), ("-", ""), ("+", ""), ("~", ""), ("not ", ""), ("Sequential(", ")"), ("Residual(", ")"),
+            ("{1: ", "}"), ("a.", ""), ("", "()"), ("", ".a"), ("", "[0]"), ("(", ",)"), ("1 + ", ""), ("", " + 1"),
+            ("lambda: ", ""), ("f'{", "}'"), ("pl.", ""), ("Residual(Linear(64, 64), ", ")"), ("1 if 1 else ", ""),
+            ("2 ** ", ""), ("'a' ", ""), ("Sequential(-", ")"),
+        ]  # fmt: skip
     )  # fmt: skip
     return before * n + inner + after * n
 
@@ -192,7 +198,9 @@ def odd_values(draw, folder):
         value = draw.choice(ODD_TOML) if draw.random() < 0.7 else quoted(draw, expression(draw, NAMES, 2))
         lines.insert(draw.randrange(len(lines) + 1), f"{key} = {value}")
     if draw.random() < 0.2:
-        lines.insert(draw.randrange(len(lines) + 1), draw.choice(["[training]", "[[training]]", "[parallel]", "[data]", "[x.y]", "[[x]]", "[]"]))
+        lines.insert(draw.randrange(len(lines) + 1), draw.choice([
+            "[training]", "[[training]]", "[parallel]", "[data]", "[x.y]", "[[x]]", "[]",
+        ]))  # fmt: skip
     return judged(written(folder, draw.choice(["\n", "\n", "\r\n", "\r"]).join(lines).encode()), draw)
 
 

@@ -18,8 +18,14 @@ from paralift.data import DataError, Dataset, Hdf5Source, IdxSource, NpzSource, 
 N = 12
 ROWS = 64
 """Rows that are compared at most."""
-NAMES = ["x", "y", "", ".", "..", "/", "//", "x/y", "/x", "x/", "../x", "x.npy", "a.b", "'", '"', "パ", "\n", "\0", "x\0y", "\ud800", "z" * 3000]
-DTYPES = ["u1", "i1", "<i2", ">i4", "<i8", "<u8", "?", "<f2", "<f4", ">f8", "<f16", "<c8", "S3", "U2", "V4", "O", "M8[s]", "m8[ns]", "i4,f8"]
+NAMES = [
+    "x", "y", "", ".", "..", "/", "//", "x/y", "/x", "x/", "../x", "x.npy", "a.b", "'", '"', "パ", "\n", "\0", "x\0y",
+    "\ud800", "z" * 3000,
+]  # fmt: skip
+DTYPES = [
+    "u1", "i1", "<i2", ">i4", "<i8", "<u8", "?", "<f2", "<f4", ">f8", "<f16", "<c8", "S3", "U2", "V4", "O", "M8[s]", "m8[ns]",
+    "i4,f8",
+]  # fmt: skip
 HUGE = [10**15, 2**31, 2**32 + 1, 2**62, 2**63 - 1, 10**9]
 
 
@@ -157,7 +163,8 @@ def npz_bytes(draw, folder):
     """Bytes of the archive, or of an array in an archive whose own checksums are right."""
     x, y = npy_bytes(np.asarray(inputs(draw), order=draw.choice("CF")), draw.choice([(1, 0), (2, 0)])), npy_bytes(targets(draw))
     if draw.random() < 0.5:
-        return judged_npz(written(folder / "d.npz", zipped([("x.npy", mutated(draw, x, (y,))), ("y.npy", y)], draw.choice(METHODS))))
+        members = [("x.npy", mutated(draw, x, (y,))), ("y.npy", y)]
+        return judged_npz(written(folder / "d.npz", zipped(members, draw.choice(METHODS))))
     whole = zipped([("x.npy", x), ("y.npy", y)], draw.choice(METHODS))
     at = max(0, len(whole) - 130) if draw.random() < 0.4 else 0  # the directory lies at the end
     return judged_npz(written(folder / "d.npz", whole[:at] + mutated(draw, whole[at:], (whole,))))
@@ -166,29 +173,37 @@ def npz_bytes(draw, folder):
 def odd_shape(draw, depth=0):
     numbers = [str(n) for n in (0, 1, 2, N, N, -1, *HUGE)] + ["True", "1.5", "'a'", "None", "9" * 400, "9" * 5000, "1L", "0x10"]
     items = [draw.choice(numbers[:4] if draw.random() < 0.6 else numbers) for _ in range(draw.choice((0, 1, 2, 2, 3, 40)))]
-    return draw.choice([f"({', '.join([str(N), *items])},)", f"({','.join(items)},)", f"[{','.join(items)}]", *items[:1], "()", "{}"])
+    return draw.choice([
+        f"({', '.join([str(N), *items])},)", f"({','.join(items)},)", f"[{','.join(items)}]", *items[:1], "()", "{}",
+    ])  # fmt: skip
 
 
 def odd_head(draw):
-    good = {"descr": draw.choice(DTYPES), "fortran_order": draw.choice((True, False)), "shape": draw.choice([(N, 3), (N,), (N, 1, 2)])}
+    shape = draw.choice([(N, 3), (N,), (N, 1, 2)])
+    good = {"descr": draw.choice(DTYPES), "fortran_order": draw.choice((True, False)), "shape": shape}
     parts = {key: repr(value) for key, value in good.items()}
     key = draw.choice(["descr", "shape", "shape", "fortran_order", "more", "less", "text", "deep", "none"])
     if key == "shape":
         parts[key] = odd_shape(draw)
     elif key == "descr":
         parts[key] = draw.choice([
-            "'f4'", "'<f4,<f4'", "[('a', '<f4')]", "[('a', '<f4', (10**9,))]", "[('a', '<f4', (1000000000, 1000000000))]", "'(1000000,1000000)f4'",
-            "('<f4', (3,))", "'V0'", "'S0'", "'S200000000'", "'S9999999999999'", "'V' * 3", "None", "'object'", "'|O'", "[('a', '|O')]", "'\\x00'", "''", "3", "b'f4'",
-            "'os.system'", "__import__('os')", "{'names': ['a'], 'formats': ['f4']}", "'f4' 'x'", "'" + "f4," * 500 + "f4'",
+            "'f4'", "'<f4,<f4'", "[('a', '<f4')]", "[('a', '<f4', (10**9,))]", "[('a', '<f4', (1000000000, 1000000000))]",
+            "'(1000000,1000000)f4'", "('<f4', (3,))", "'V0'", "'S0'", "'S200000000'", "'S9999999999999'", "'V' * 3", "None",
+            "'object'", "'|O'", "[('a', '|O')]", "'\\x00'", "''", "3", "b'f4'", "'os.system'", "__import__('os')",
+            "{'names': ['a'], 'formats': ['f4']}", "'f4' 'x'", "'" + "f4," * 500 + "f4'",
         ])  # fmt: skip
     elif key in ("more", "less", "fortran_order"):
-        parts |= {"more": {"other": "1"}, "less": {}, "fortran_order": {"fortran_order": draw.choice(["1", "'no'", "None"])}}[key]
+        order = {"fortran_order": draw.choice(["1", "'no'", "None"])}
+        parts |= {"more": {"other": "1"}, "less": {}, "fortran_order": order}[key]
         parts = dict(list(parts.items())[key == "less" :])
     text = "{" + ", ".join(f"'{k}': {v}" for k, v in parts.items()) + "}"
     if key == "text":
         text = mutated(draw, text.encode()).decode("latin1")
     if key == "deep":
-        text = draw.choice(["(" * 60 + text, "[" * 3000 + "]" * 3000, "-" * 8000 + "1", "{1: " * 150 + "1" + "}" * 150, "1+" * 3000 + "1j", " " * 60000])
+        text = draw.choice([
+            "(" * 60 + text, "[" * 3000 + "]" * 3000, "-" * 8000 + "1", "{1: " * 150 + "1" + "}" * 150, "1+" * 3000 + "1j",
+            " " * 60000,
+        ])  # fmt: skip
     return text + draw.choice(["\n", "", " " * 20 + "\n", "\0"])
 
 
@@ -211,8 +226,9 @@ def odd_npz(draw, folder):
         for _ in range(draw.choice((1, 1, 2))):
             lie(draw, whole)
     if draw.random() < 0.03:
-        whole = bytearray(zipped([("x.npy", npy(f"{{'descr': '|u1', 'fortran_order': {draw.random() < 0.5}, 'shape': ({N}, 200000)}}", b""
-            ) + bytes(N * 200000)), ("y.npy", npy_bytes(np.arange(N)))], zipfile.ZIP_DEFLATED))  # fmt: skip
+        head = f"{{'descr': '|u1', 'fortran_order': {draw.random() < 0.5}, 'shape': ({N}, 200000)}}"
+        members = [("x.npy", npy(head, bytes(N * 200000))), ("y.npy", npy_bytes(np.arange(N)))]
+        whole = bytearray(zipped(members, zipfile.ZIP_DEFLATED))
     return judged_npz(written(folder / "d.npz", bytes(whole)))
 
 
@@ -225,7 +241,8 @@ class Trap:
 
 def lie(draw, whole):
     """Change a field of an entry of a zip directory, or of a file header."""
-    sign, fields = draw.choice([(b"PK\x01\x02", [4, 6, 8, 10, 16, 20, 20, 24, 24, 24, 28, 30, 32, 34, 42]), (b"PK\x03\x04", [4, 6, 8, 14, 18, 22, 26, 28])])
+    directory = b"PK\x01\x02", [4, 6, 8, 10, 16, 20, 20, 24, 24, 24, 28, 30, 32, 34, 42]
+    sign, fields = draw.choice([directory, (b"PK\x03\x04", [4, 6, 8, 14, 18, 22, 26, 28])])
     at = [i for i in range(len(whole)) if whole.startswith(sign, i)]
     if at:
         start = draw.choice(at) + draw.choice(fields)
@@ -235,8 +252,9 @@ def lie(draw, whole):
 # ---- HDF5 ---------------------------------------------------------------------------------------------------------------
 
 LAYOUTS = [
-    {}, {"chunks": (4, 5, 4)}, {"chunks": (N, 5, 4), "compression": "gzip"}, {"chunks": (3, 5, 2), "compression": "lzf", "shuffle": True},
-    {"chunks": (N, 5, 4), "fletcher32": True}, {"chunks": (5, 2, 2), "compression": "gzip", "fletcher32": True, "maxshape": (None, 5, 4)},
+    {}, {"chunks": (4, 5, 4)}, {"chunks": (N, 5, 4), "compression": "gzip"},
+    {"chunks": (3, 5, 2), "compression": "lzf", "shuffle": True}, {"chunks": (N, 5, 4), "fletcher32": True},
+    {"chunks": (5, 2, 2), "compression": "gzip", "fletcher32": True, "maxshape": (None, 5, 4)},
 ]  # fmt: skip
 
 
@@ -282,8 +300,11 @@ def odd_hdf5(draw, folder):
 
 
 def any_type(draw, file):
-    kinds = [h5py.string_dtype(), h5py.string_dtype(length=4), h5py.vlen_dtype("i4"), h5py.enum_dtype({"a": 1, "b": 2}), h5py.ref_dtype,
-             h5py.opaque_dtype("M8[s]"), np.dtype("(2,3)f4"), *(d for d in DTYPES if d not in ("O", "U2", "M8[s]", "m8[ns]"))]  # fmt: skip
+    kinds = [
+        h5py.string_dtype(), h5py.string_dtype(length=4), h5py.vlen_dtype("i4"), h5py.enum_dtype({"a": 1, "b": 2}),
+        h5py.ref_dtype, h5py.opaque_dtype("M8[s]"), np.dtype("(2,3)f4"),
+        *(d for d in DTYPES if d not in ("O", "U2", "M8[s]", "m8[ns]")),
+    ]  # fmt: skip
     file.create_dataset("x", (N, 3), draw.choice(kinds))
     if draw.random() < 0.3:
         del file["y"]
@@ -296,7 +317,8 @@ def any_shape(draw, file):
         if math.prod(shape) < 2**62:
             break
         shape = (N, *shape[2:])
-    kinds = {} if not shape else draw.choice([{}, {"chunks": tuple(min(n, 4) or 1 for n in shape)}, {"maxshape": shape, "compression": "gzip"}])
+    chunks = tuple(min(n, 4) or 1 for n in shape)
+    kinds = draw.choice([{}, {"chunks": chunks}, {"maxshape": shape, "compression": "gzip"}]) if shape else {}
     if kinds.get("compression"):
         kinds["chunks"] = tuple(min(n, 2) or 1 for n in shape)
     try:
@@ -368,7 +390,8 @@ def scaled(draw, file):
 
 
 ODD_HDF5 = {f.__name__: f for f in (
-    any_type, any_type, any_shape, any_shape, empty, external_link, soft_link, virtual, external_storage, group, named_type, many, scaled,
+    any_type, any_type, any_shape, any_shape, empty, external_link, soft_link, virtual, external_storage, group, named_type,
+    many, scaled,
 )}  # fmt: skip
 
 

@@ -12,7 +12,8 @@ from mpi4py import MPI
 
 import paralift as pl
 from paralift.methods import Hard, Method, ProximalGradient
-from paralift.parallel.plan import Plan, block_costs, split
+from paralift.parallel.plan import Plan, block_costs
+from paralift.parallel.split import split
 
 EPOCHS, PAUSE = 10, 0.006
 HALO = Method(clamp=Hard(), inference=ProximalGradient(2, "two_colour", persistent=True))

@@ -8,10 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import paralift as pl
+from paralift.parallel.choosing import Question, best, choose, consider
 from paralift.parallel.cost import Costs, Line, count
 from paralift.parallel.explain import explain
-from paralift.parallel.plan import Plan, Question, best, choose, consider, predict
-from paralift.parallel.predict import rank_bytes
+from paralift.parallel.plan import Plan
+from paralift.parallel.predict import predict, rank_bytes
 
 
 def mlp(*widths):

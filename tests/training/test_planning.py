@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 import paralift as pl
-from paralift.parallel.plan import Plan, Question, best
+from paralift.parallel.choosing import Question, best
+from paralift.parallel.plan import Plan
 from paralift.parallel.predict import predict
 from paralift.training import checkpoints, metrics, planning
 from paralift.training.checkpoints.manifest import Manifest

@@ -21,9 +21,10 @@ from paralift.bench.machine import blas
 from paralift.data import Sampler
 from paralift.parallel import plan as plans
 from paralift.parallel.batch import Batch
+from paralift.parallel.choosing import Option, Question, best
 from paralift.parallel.grid import Grid
 from paralift.parallel.measure import measure
-from paralift.parallel.plan import Option, Plan, Question, best
+from paralift.parallel.plan import Plan
 from paralift.parallel.world import find_world
 from paralift.training.worker import Worker
 

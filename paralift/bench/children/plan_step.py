@@ -12,9 +12,9 @@ from loop import N_BATCHES, RATE, WARM_UP, serve
 
 import paralift as pl
 from paralift.bench.machine import blas
+from paralift.parallel.choosing import Question, best
 from paralift.parallel.grid import Grid
 from paralift.parallel.measure import measure
-from paralift.parallel.plan import Question, best
 from paralift.parallel.world import find_world
 from paralift.training.metrics import release_memory, resident_memory
 

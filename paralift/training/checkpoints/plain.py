@@ -53,8 +53,7 @@ def expect_numbers(master: Path, manifest: Manifest, name: str, dataset: h5py.Da
     sources = dataset.virtual_sources() if dataset.is_virtual else []
     names = {source.file_name for source in sources}
     if not names <= set(manifest.files) - {ALL}:  # of itself, HDF5 would read without end
-        text = f"{name} comes from {sorted(names)}, which is no file of a rank that the manifest names"
-        raise CheckpointError(f"{master}: {text}")
+        raise CheckpointError(f"{master}: {name} comes from {sorted(names)}, expected files of ranks, which the manifest names")
     if sources and sum(source.vspace.get_select_npoints() for source in sources) < dataset.size:
         raise CheckpointError(f"{master}: parts of {name} are missing")
 

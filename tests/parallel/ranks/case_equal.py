@@ -6,7 +6,8 @@ from mpi4py import MPI
 
 import paralift as pl
 from paralift.methods import Hard, Method, Nudge, ProximalGradient
-from paralift.parallel.plan import Plan, block_costs, split
+from paralift.parallel.plan import Plan, block_costs
+from paralift.parallel.split import split
 
 SIZE = MPI.COMM_WORLD.Get_size()
 TOLERANCE = 1e-10

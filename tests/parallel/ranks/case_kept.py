@@ -11,7 +11,8 @@ from paralift.methods import Hard, Method, ProximalGradient
 from paralift.parallel import collect
 from paralift.parallel.budget import ranks_of_node
 from paralift.parallel.grid import AgreedError
-from paralift.parallel.plan import block_costs, split
+from paralift.parallel.plan import block_costs
+from paralift.parallel.split import split
 from paralift.training import saving
 
 WORLD = MPI.COMM_WORLD

@@ -9,11 +9,11 @@ from mpi4py import MPI
 
 import paralift as pl
 from paralift.parallel import measure as measuring
+from paralift.parallel.choosing import Question, best
 from paralift.parallel.cost import count
 from paralift.parallel.grid import AgreedError, Grid
 from paralift.parallel.links import measure_links
 from paralift.parallel.measure import agreed, measure
-from paralift.parallel.plan import Question, best
 
 WORLD = MPI.COMM_WORLD
 RANK, SIZE = WORLD.Get_rank(), WORLD.Get_size()

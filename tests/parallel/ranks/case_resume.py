@@ -6,7 +6,8 @@ from mpi4py import MPI
 
 import paralift as pl
 from paralift.methods import Hard, Method, ProximalGradient
-from paralift.parallel.plan import block_costs, split
+from paralift.parallel.plan import block_costs
+from paralift.parallel.split import split
 
 WORLD = MPI.COMM_WORLD
 SIZE = WORLD.Get_size()

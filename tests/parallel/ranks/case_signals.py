@@ -15,7 +15,8 @@ from mpi4py import MPI
 
 import paralift as pl
 from paralift.methods import Hard, Method, ProximalGradient
-from paralift.parallel.plan import Plan, block_costs, split
+from paralift.parallel.plan import Plan, block_costs
+from paralift.parallel.split import split
 from paralift.training import checkpoints, looks
 
 WORLD = MPI.COMM_WORLD

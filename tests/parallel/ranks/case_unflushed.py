@@ -10,7 +10,8 @@ from mpi4py import MPI
 import paralift as pl
 from paralift.methods import nudged
 from paralift.parallel import reduce, requests
-from paralift.parallel.plan import Plan, block_costs, split
+from paralift.parallel.plan import Plan, block_costs
+from paralift.parallel.split import split
 from paralift.training.fit import DivergedError
 
 METHODS = {

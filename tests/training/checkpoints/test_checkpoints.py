@@ -173,7 +173,7 @@ def test_virtual_arrays_from_elsewhere_are_refused(run, tmp_path):
     with h5py.File(path / "all.h5", "r+") as file:
         file.create_virtual_dataset("params/stolen/W", layout)
     resign(path)
-    with pytest.raises(checkpoints.CheckpointError, match="no file of a rank that the manifest names"):
+    with pytest.raises(checkpoints.CheckpointError, match="expected files of ranks, which the manifest names"):
         checkpoints.load_params(path)
 
 
@@ -187,7 +187,7 @@ def test_virtual_arrays_made_of_themselves_are_refused(run, name):
         del file["params/linear1/weight"]
         file.create_virtual_dataset("params/linear1/weight", layout)
     resign(path)
-    with pytest.raises(checkpoints.CheckpointError, match="no file of a rank that the manifest names"):
+    with pytest.raises(checkpoints.CheckpointError, match="expected files of ranks, which the manifest names"):
         checkpoints.load_params(path)
 
 
