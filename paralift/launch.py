@@ -34,10 +34,15 @@ OPEN_MPI = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
     "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
     "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
     "OMPI_MCA_pml": "ob1",
     "OMPI_MCA_osc": "^ucx",
 }
-"""What the Open MPI of the Python package index needs in a container (root, few cores, no UCX); others ignore it."""
+"""What the Open MPI of the Python package index needs in a container (root, few cores, no UCX); others ignore it.
+
+Ranks are not bound to cores: Open MPI counts cores from the first one on, whatever a batch system or another run on the
+machine has been given.
+"""
 ONE_HOST = {"OMPI_MCA_btl": "self,sm"}
 """Shared memory only: ranks start ten times faster, but cannot reach another host."""
 HOSTS = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
