@@ -104,9 +104,9 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
     Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
-    died of signal s gives 128 + s, an interrupted one 130. A launcher that goes on although a rank of this machine has given the job up
-    (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that of
-    Open MPI for more than ten minutes. Nothing of the group survives.
+    died of signal s gives 128 + s, an interrupted one 130. A launcher that goes on although a rank of this machine has given
+    the job up (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that
+    of Open MPI for more than ten minutes. Nothing of the group survives.
     """
     with tempfile.TemporaryDirectory(prefix="paralift-") as folder:
         notice = Path(folder, "notice")

@@ -124,6 +124,7 @@ class Writing:
                     elif part.stop > part.start:
                         layout[part.start : part.stop] = origin
                 file.create_virtual_dataset(piece.name, layout)
+
         write_hdf5(master, fill)
         files = {each.file: each.entry for each in written}
         files[ALL] = Entry(master.stat().st_size, durable.checksum(master))
