@@ -64,9 +64,12 @@ class PersistentMessages:
             test_all(self._large)
 
     def free(self) -> None:
-        """Free the requests; local."""
+        """Free the requests; local. Receives that were posted ahead of a batch that will not come are taken back."""
         for bundle in self._bundles.values():
             for request in bundle.requests:
+                if not request.Test():
+                    request.Cancel()
+                    request.Wait()
                 request.Free()
         self._bundles.clear()
         self._windows.clear()

@@ -151,10 +151,12 @@ class Run:
         """Return what a look asks for; raise on all ranks if the loss or a parameter is not finite; collective."""
         if look is None or np.isfinite(look.loss):
             return NOTHING if look is None else look
-        self.worker.step.drain()  # all ranks stand at the same batch: what is in flight arrives
+        self.worker.step.drain()  # all ranks stand at the same batch: what is in flight arrives,
+        self.looks.last()  # and so does the next look, before its communicator goes
         saved = checkpoints.all_of(self.saving.run) if self.saving.run is not None else []
         text = f"the checkpoint {saved[-1]} is intact" if saved else "no checkpoint was written"
         saved_text = share(self.worker.grid, text)  # in rank 0's eyes
+        self.worker.close()
         raise DivergedError(
             f"the loss became {look.loss} in epoch {epoch + 1}, at or before batch {look.batch}; {saved_text}; "
             f"lower the rate of {self.attributes['optimizer']} or beta of {self.attributes['method']}"
