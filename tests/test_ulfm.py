@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from paralift import ulfm
+from paralift import launch, ulfm
 from paralift.ask import LATE
 from paralift.launch import LaunchError
 
@@ -22,14 +22,14 @@ ANSWERS = {
 
 @pytest.mark.parametrize(("answer", "words"), ANSWERS.values(), ids=ANSWERS)
 def test_answers(monkeypatch, answer, words):
-    monkeypatch.setattr(ulfm, "command", lambda n: ["mpirun"])
+    monkeypatch.setattr(ulfm, "mpirun_command", lambda n, survive: ["mpirun"])
     monkeypatch.setattr(ulfm, "ask", lambda command, deadline: answer)
     said = ulfm.works()
     assert (words in said) if words else said == ""
 
 
 def test_without_a_launcher(monkeypatch):
-    def absent(n):
+    def absent(n, survive):
         raise LaunchError("no MPI launcher")
 
     monkeypatch.setattr(ulfm, "mpirun_command", absent)
@@ -52,5 +52,5 @@ def test_for_real(ranks):
 
 def test_a_launcher_that_was_not_asked_for_it_ends_the_job(monkeypatch):
     pytest.importorskip("mpi4py", reason="the MPI extra is not installed")
-    monkeypatch.setattr(ulfm, "OPTIONS", ())
+    monkeypatch.setattr(launch, "ULFM", ())
     assert ulfm.works(deadline=60)

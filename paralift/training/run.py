@@ -98,7 +98,8 @@ class Run:
                 break
             if pause:
                 worker.step.pause()
-                here = Position(epoch, done, self.looks.now(self.health(total), done).loss)
+                now = self.obey(self.looks.now(self.health(total), done), epoch)  # what diverged replaces no checkpoint
+                here = Position(epoch, done, now.loss)
                 if wish.save or wish.stop:
                     self.save(here)
                 if wish.stop:

@@ -11,23 +11,9 @@ from pathlib import Path
 from paralift.ask import LATE, ask, first_paragraph, last_line
 from paralift.launch import LaunchError, mpirun_command
 
-OPTIONS = ("--with-ft", "ulfm")
-"""What a launcher needs so that it does not end the job with the rank."""
 PROGRAM = Path(__file__).with_name("trial.py")
 SAYS = "ulfm: "
 """How a rank's own complaint begins."""
-
-
-def command(n: int) -> list[str]:
-    """Return the start of a command for `n` ranks that may survive the death of some.
-
-    Raises
-    ------
-    LaunchError
-        If there is no launcher.
-    """
-    launcher, *rest = mpirun_command(n)
-    return [launcher, *OPTIONS, *rest]
 
 
 def works(deadline: float = 20.0, ranks: int = 2) -> str:
@@ -48,7 +34,7 @@ def works(deadline: float = 20.0, ranks: int = 2) -> str:
     if ranks < 2:
         raise ValueError(f"ranks is {ranks}, expected at least 2: one dies, the others go on")
     try:
-        start = command(ranks)
+        start = mpirun_command(ranks, survive=True)
     except LaunchError as error:
         return str(error)
     code, out, err = ask([*start, str(PROGRAM)], deadline)

@@ -116,14 +116,13 @@ def test_the_launcher_beside_this_python(monkeypatch):
     assert check.state == "warning" and "each is alone" in check.found and "compare mpi4py's MPI" in check.way_out
 
 
-def no_launcher(n):
+def no_launcher(n, survive=False):
     raise LaunchError("no MPI launcher")
 
 
 def test_without_a_launcher(monkeypatch):
     monkeypatch.setattr(mpi, "mpirun_command", no_launcher)
     assert mpi.check_launcher().state == "missing"
-    monkeypatch.setattr(mpi.ulfm, "mpirun_command", no_launcher)
     assert mpi.check_ulfm().state == "missing"
 
 
@@ -156,7 +155,7 @@ def test_the_own_launcher_or_none_on_path(monkeypatch, tmp_path):
 
 
 def test_ulfm_in_the_table(monkeypatch):
-    monkeypatch.setattr(mpi.ulfm, "command", lambda n: ["mpirun"])
+    monkeypatch.setattr(mpi, "mpirun_command", lambda n, survive: ["mpirun", "--with-ft", "ulfm", "-n", str(n)])
     monkeypatch.setattr(mpi.ulfm, "works", lambda: "")
     assert mpi.check_ulfm().state == "ok"
     monkeypatch.setattr(mpi.ulfm, "works", lambda: "the job hung")

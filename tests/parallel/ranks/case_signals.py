@@ -152,3 +152,22 @@ def test_without_a_run_folder_the_end_comes_all_the_same():
     found = train(MPI.COMM_WORLD, plan_of(network, GRIDS[0], "flush"), "flush")
     assert found.reason is pl.Reason.STOPPED_UNSAVED
     assert len(found.history) == 1
+
+
+@pytest.mark.mpi
+def test_a_run_that_diverged_is_not_saved(folder, monkeypatch):
+    """A checkpoint is asked for when the loss is no number any more: older ones stay, and the error says so."""
+    monkeypatch.setattr(Signalling, "at", 18 if RANK == 0 else None)
+    monkeypatch.setattr(Signalling, "number", signal.SIGUSR1)
+    plan = plan_of(NETWORKS["chain"](), GRIDS[0], "flush")
+    original = Signalling.step
+
+    def wild(self, theta, gradient, states, segments, step, *more):
+        original(self, theta, gradient, states, segments, step, *more)
+        if step >= 20:  # in the batch behind which the run pauses
+            theta[...] = np.nan
+
+    monkeypatch.setattr(Signalling, "step", wild)
+    with pytest.raises(pl.DivergedError, match="step-000000014 is intact"):
+        train(WORLD, plan, "flush", folder)
+    assert [path.name for path in checkpoints.all_of(folder)] == [checkpoints.name(14)]
