@@ -11,8 +11,9 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 train: $(VENV)/.mpi
 	$(BIN)/paralift run -n $(RANKS) $(CONFIG)
 
+# Two workers: one for the tests that start ranks, another for the rest.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-faults: $(VENV)/.test
 	$(BIN)/python -m pytest tests/faults --rounds 100 -s

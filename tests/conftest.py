@@ -12,6 +12,8 @@ from paralift.launch import mpi_environment, mpirun_command
 DEADLINE = 300.0
 """Seconds until a multi-rank launch counts as hanging and is killed."""
 GRACE = 2.0
+STARTING = ("faults", "jobs")
+"""Folders whose tests start processes of several ranks by other means than `launch`."""
 YIELD = {"OMPI_MCA_mpi_yield_when_idle": "1"}
 """Ranks that wait give way: tests start more of them than there are cores."""
 
@@ -57,6 +59,13 @@ def _kill(process: subprocess.Popen) -> str:
 
 def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=3, help="rounds of random faults in tests/faults")
+
+
+def pytest_collection_modifyitems(items):
+    """Let one worker take all tests that start ranks or daemons, where several workers share the tests: one at a time."""
+    for item in items:
+        if "launch" in item.fixturenames or item.path.parent.name in STARTING:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture(name="launch")
