@@ -21,6 +21,10 @@ DEADLINE = 120.0
 START = 30.0
 GRACE = 5.0
 POLL = 0.05
+SOCKET = 107
+"""Characters of a socket's path; slurmd makes one for each step of a job in its node's spool folder."""
+STEP = 4294967295
+"""The largest number of a step: that of a batch script is near it."""
 OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY")
 
 CONF = """
@@ -122,7 +126,16 @@ class Cluster:
 
 @contextmanager
 def running(folder: Path, nodes: int) -> Iterator[Cluster]:
-    """Start a SLURM of so many nodes in a folder; end it and all of its jobs behind the block, however that ends."""
+    """Start a SLURM of so many nodes in a folder; end it and all of its jobs behind the block, however that ends.
+
+    Raises
+    ------
+    ValueError
+        If the folder's path is so long that no job could start.
+    """
+    longest = len(str(folder / f"spool-n{nodes}" / f"n{nodes}_99999.{STEP}"))
+    if longest > SOCKET:
+        raise ValueError(f"sockets in {folder} would have {longest} characters, at most {SOCKET}: take a shorter folder")
     host, port = socket.gethostname().partition(".")[0], free_ports(nodes + 1)
     ports = {"port": port, "first": port + 1, "last": port + nodes}
     text = CONF.format(host=host, user=getpass.getuser(), folder=folder, nodes=nodes, cpus=CPUS, **ports)
@@ -176,11 +189,14 @@ def end(cluster: Cluster, daemons: list[subprocess.Popen]) -> None:
         except subprocess.TimeoutExpired:
             daemon.kill()
             daemon.wait()
-    for pid in ours(cluster):  # jobs outlive the daemons
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
+    begin = time.monotonic()
+    while (left := ours(cluster)) and time.monotonic() - begin < GRACE:  # jobs outlive the daemons, and start processes still
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        time.sleep(POLL)
 
 
 def ours(cluster: Cluster) -> list[int]:

@@ -182,14 +182,23 @@ def test_study(slurm, tmp_path):
     assert all(float(row[key]) > 0 for row in rows for key in ("step_s", "predicted_s", "efficiency", "predicted_efficiency"))
 
 
-def test_nothing_survives_a_failing_test(tmp_path):
+def test_nothing_survives_a_failing_test(tmp_path_factory):
     """Neither daemons nor the processes of a job that does not want to end."""
     if cluster.missing():
         pytest.skip(f"no {', '.join(cluster.missing())}")
-    with pytest.raises(ZeroDivisionError), cluster.running(tmp_path, 1) as own:
-        stubborn = f"trap '' TERM; touch {tmp_path}/started; sleep 300 & wait"
-        job = own.submit("--output=/dev/null", "--wrap", stubborn, cwd=tmp_path)
-        own.until((tmp_path / "started").exists, f"job {job} to start")
+    folder = tmp_path_factory.mktemp("own")  # named after this test, it would be too long for sockets
+    with pytest.raises(ZeroDivisionError), cluster.running(folder, 1) as own:
+        stubborn = f"trap '' TERM; touch {folder}/started; sleep 300 & wait"
+        job = own.submit("--output=/dev/null", "--wrap", stubborn, cwd=folder)
+        own.until((folder / "started").exists, f"job {job} to start")
         assert len(cluster.ours(own)) >= 5
         1 / 0  # noqa: B018
     assert cluster.ours(own) == []
+
+
+def test_a_folder_too_long_for_sockets_is_refused(tmp_path):
+    """slurmd would accept jobs there, and hold each of them with "launch failed"."""
+    folder = tmp_path / ("long" * 25)
+    with pytest.raises(ValueError, match="at most 107: take a shorter folder"), cluster.running(folder, 1):
+        pass
+    assert not folder.exists()

@@ -6,6 +6,9 @@ import tempfile
 
 
 def pytest_configure(config):
+    """The pytest that collects these files with all others, but runs none of them, keeps its folders."""
+    if not config.getoption("--with-mpi", default=False):
+        return
     root = tempfile.mkdtemp(prefix="paralift-rank-")
     os.environ["PYTEST_DEBUG_TEMPROOT"] = root
     config.add_cleanup(lambda: shutil.rmtree(root, ignore_errors=True))
