@@ -14,8 +14,8 @@ from paralift.lifted.stage import Stage
 from paralift.methods import backprop, nudged
 
 BATCH, WIDTH = 512, 64
-LIMIT = 4096
-"""Bytes; one row of a batch is 512, one array of a batch is 262,144."""
+LIMIT = 16384
+"""Bytes; the smallest array of a batch has 40,960, the widest 262,144."""
 
 NETWORKS = {
     "dense": lambda: pl.Sequential(pl.Linear(20, WIDTH), pl.ReLU(), pl.Linear(WIDTH, 10), pl.Softmax()),
