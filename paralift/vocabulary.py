@@ -26,7 +26,7 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 ABSTRACT = ("Elementwise", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
-DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.from_files)
+DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.denoising, data.from_files)
 NETWORK: Vocabulary = {
     **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel),
     **_subclasses(maps, maps.Map),

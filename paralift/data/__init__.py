@@ -2,10 +2,12 @@
 
 from paralift.data.builtin import digits, fashion_mnist, from_arrays, from_files, mnist, mnist1d
 from paralift.data.dataset import Dataset
+from paralift.data.denoising import denoising
 from paralift.data.hdf5 import Hdf5Source
 from paralift.data.idx import IdxSource
 from paralift.data.load import load_inputs, load_shard, load_targets
 from paralift.data.npz import NpzSource
+from paralift.data.patches import PatchSource
 from paralift.data.sampler import Epoch, Sampler, even_range
 from paralift.data.source import ArraySource, DataError, Source
 
@@ -17,8 +19,10 @@ __all__ = [
     "Hdf5Source",
     "IdxSource",
     "NpzSource",
+    "PatchSource",
     "Sampler",
     "Source",
+    "denoising",
     "digits",
     "even_range",
     "fashion_mnist",

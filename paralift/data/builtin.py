@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +11,11 @@ from typing import Any
 import numpy as np
 
 from paralift.data.dataset import Dataset
+from paralift.data.folders import FOLDER_VARIABLE, folder_of
 from paralift.data.hdf5 import Hdf5Source
 from paralift.data.idx import IdxSource
 from paralift.data.npz import NpzSource
 from paralift.data.source import ArraySource, DataError, Source
-
-FOLDER_VARIABLE = "PARALIFT_DATA"
-"""Environment variable that names the folder of data sets; it is read when a data set is asked for."""
 
 Files = str | Path | tuple[str | Path, str | Path]
 """One npz or HDF5 file, or a pair of idx files (images, labels)."""
@@ -230,7 +227,7 @@ def _by_suffix(path: str | Path) -> type[NpzSource] | type[Hdf5Source]:
 
 
 def _idx_folder(name: str, folder: str | Path | None, flat: bool, mean: float, std: float) -> Dataset:
-    place = _folder(name, folder)
+    place = folder_of(name, folder, "the four idx files")
 
     def part(prefix: str) -> IdxSource:
         images = _idx_file(name, place, f"{prefix}-images-idx3-ubyte")
@@ -238,18 +235,6 @@ def _idx_folder(name: str, folder: str | Path | None, flat: bool, mean: float, s
         return IdxSource(images, labels, flat=flat, mean=mean, std=std)
 
     return Dataset(name, part("train"), part("t10k"), n_classes=10)
-
-
-def _folder(name: str, folder: str | Path | None) -> Path:
-    if folder is not None:
-        return Path(folder).expanduser()
-    root = os.environ.get(FOLDER_VARIABLE)
-    if not root:
-        raise FileNotFoundError(
-            f"data set {name!r}: no folder given and {FOLDER_VARIABLE} is not set; give folder=..., or set "
-            f"{FOLDER_VARIABLE} to the folder in which {name!r} holds the four idx files (none is downloaded)"
-        )
-    return Path(root).expanduser() / name
 
 
 def _idx_file(name: str, place: Path, file: str) -> Path:
