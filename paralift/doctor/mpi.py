@@ -12,7 +12,7 @@ from pathlib import Path
 from paralift import ulfm
 from paralift.ask import ask, first_paragraph, last_line
 from paralift.doctor.check import Check
-from paralift.launch import LaunchError, mpirun_command
+from paralift.launch import LaunchError, beside, mpirun_command
 
 INSTALL = "only for more than one rank: pip install 'paralift[mpi]'"
 JOB = 30.0
@@ -90,8 +90,10 @@ def check_ulfm() -> Check:
     """Return whether ranks go on after another's death, by trying it with two."""
     try:
         launcher, *options = mpirun_command(2, survive=True)
-    except LaunchError:
-        return Check("ULFM", "missing", "no mpirun beside this Python", INSTALL)
+    except LaunchError as error:
+        if not beside().is_file():
+            return Check("ULFM", "missing", "no mpirun beside this Python", INSTALL)
+        return Check("ULFM", "missing", *str(error).split(": ", 1))
     said = ulfm.works()
     if not said:
         started = " ".join([launcher, *options[: options.index("-n")]])
