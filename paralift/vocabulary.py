@@ -24,7 +24,7 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {f.__name__: f for f in functions}
 
 
-ABSTRACT = ("Elementwise", "ProximalLoss", "Projection", "Rowwise")
+ABSTRACT = ("BoxMap", "Convolution", "Elementwise", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
 DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.from_files)
 NETWORK: Vocabulary = {
