@@ -90,7 +90,8 @@ def _seen(axes: list[Axis]) -> bool:
 
 def _planes(axes: tuple[list[Axis], list[Axis]]) -> np.ndarray:
     """Return the numbers of each plane, a row for each pair of axes."""
-    return np.array([[n for pair in zip(y.numbers(), x.numbers(), strict=True) for n in pair] for y in axes[0] for x in axes[1]])
+    pairs = [zip(y.numbers(), x.numbers(), strict=True) for y in axes[0] for x in axes[1]]
+    return np.array([[n for pair in plane for n in pair] for plane in pairs])
 
 
 def _packed(numbers: int, columns: int, dtype: np.dtype) -> np.ndarray:

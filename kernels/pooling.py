@@ -1,7 +1,7 @@
 """Kernels of poolings: averages over boxes of pixels, and the largest number of each window.
 
-Images are (n, height, width, channels). A box is a range of lines and one of columns, with a weight for each: averages, adaptive
-averages and, transposed, enlargements by copying differ only in them.
+Images are (n, height, width, channels). A box is a range of lines and one of columns, with a weight for each: averages,
+adaptive averages and, transposed, enlargements by copying differ only in them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
-from paralift import data, losses, methods, optim
+from paralift import data, losses, methods, networks, optim
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -92,6 +92,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "methods",
+    "networks",
     "Nudged",
     "optim",
     "Parallel",

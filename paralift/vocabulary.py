@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from paralift import data, losses, methods, optim
+from paralift import data, losses, methods, networks, optim
 from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
 
@@ -34,6 +34,7 @@ NETWORK: Vocabulary = {
     **{
         name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand")
     },  # normalisation layers
+    **_named(*(getattr(networks, name) for name in networks.__all__)),
 }
 METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
 OPTIMIZER: Vocabulary = {
