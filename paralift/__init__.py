@@ -1,6 +1,6 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
-from paralift import data, losses, methods, optim
+from paralift import data, losses, methods, networks, optim
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -28,7 +28,26 @@ from paralift.lifted.activations import (
 from paralift.lifted.gradient import value_and_grad
 from paralift.lifted.infer import Clamped, Free, Inferred, Nudged, infer
 from paralift.lifted.layers import Graph, Parallel, Residual, Sequential
-from paralift.lifted.maps import Add, Concatenate, Diagonal, Flatten, Linear, Reshape
+from paralift.lifted.maps import (
+    AdaptiveAveragePool1d,
+    AdaptiveAveragePool2d,
+    Add,
+    AveragePool1d,
+    AveragePool2d,
+    Concatenate,
+    Conv1d,
+    Conv2d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    Diagonal,
+    Flatten,
+    GlobalAverage,
+    Linear,
+    MaxPool1d,
+    MaxPool2d,
+    Reshape,
+    Upsample,
+)
 from paralift.parallel.plan import Plan
 from paralift.training.fit import DivergedError, fit
 from paralift.training.result import Reason, Result
@@ -36,12 +55,20 @@ from paralift.training.result import Reason, Result
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptiveAveragePool1d",
+    "AdaptiveAveragePool2d",
     "Add",
     "Arctan",
+    "AveragePool1d",
+    "AveragePool2d",
     "Ball",
     "BatchNorm",
     "Clamped",
     "Concatenate",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
     "data",
     "Diagonal",
     "DivergedError",
@@ -50,6 +77,7 @@ __all__ = [
     "Flatten",
     "Free",
     "GELU",
+    "GlobalAverage",
     "Graph",
     "GroupSoftThreshold",
     "Hardtanh",
@@ -61,7 +89,10 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "losses",
+    "MaxPool1d",
+    "MaxPool2d",
     "methods",
+    "networks",
     "Nudged",
     "optim",
     "Parallel",
@@ -82,5 +113,6 @@ __all__ = [
     "SoftThreshold",
     "Sparsemax",
     "Tanh",
+    "Upsample",
     "value_and_grad",
 ]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PREFIXES = ("pl", "paralift", "activations", "data", "losses", "maps", "methods", "optim")
+PREFIXES = ("pl", "paralift", "activations", "data", "losses", "maps", "methods", "networks", "optim")
 """Names that may stand before a dot, so that a line copied from a script (``pl.optim.Adam(1e-3)``) is understood."""
 DEEPEST = 100
 """Calls, lists and signs within each other, at most."""

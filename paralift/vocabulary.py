@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from paralift import data, losses, methods, optim
+from paralift import data, losses, methods, networks, optim
 from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
 
@@ -24,7 +24,7 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {f.__name__: f for f in functions}
 
 
-ABSTRACT = ("Elementwise", "ProximalLoss", "Projection", "Rowwise")
+ABSTRACT = ("BoxMap", "Convolution", "Elementwise", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
 DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.denoising, data.from_files)
 NETWORK: Vocabulary = {
@@ -34,6 +34,7 @@ NETWORK: Vocabulary = {
     **{
         name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand")
     },  # normalisation layers
+    **_named(*(getattr(networks, name) for name in networks.__all__)),
 }
 METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
 OPTIMIZER: Vocabulary = {

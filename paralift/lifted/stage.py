@@ -280,7 +280,7 @@ class Step:
             return product, act.bound_activate(self.z2, self.offset, self.x2)
         if not training:
             return product, partial(act.evaluate, self.z2, self.offset, self.x2, self.theta)
-        return product, act.bound_activate(self.z2, self.offset, self.x2), partial(act.track, self.z2, self.theta)
+        return product, act.bound_train(self.z2, self.offset, self.x2, self.theta)
 
 
 def _nothing() -> None:

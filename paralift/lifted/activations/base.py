@@ -116,6 +116,16 @@ class Activation:
         """Return `activate` as work on these arrays, which sweeps repeat for every batch."""
         return partial(self.activate, z, offset, x)
 
+    def bound_train(self, z: Array, offset: Array | None, x: Array, running: Any) -> Work:
+        """Return `activate` and `track` as work on these arrays; only called where there are running statistics."""
+        activate = self.bound_activate(z, offset, x)
+
+        def train() -> None:
+            activate()
+            self.track(z, running)
+
+        return train
+
     def bound_difference(
         self, z: Array, g: Array, up: float, down: float, relative: float, column_sum: Array | None, accumulate: bool
     ) -> Work:

@@ -7,16 +7,16 @@ over data shards every shard normalises its own micro-batches, and the running m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from paralift.kernels import columns
-from paralift.kernels.arrays import Array, family, namespace
+from paralift.kernels.arrays import Array, Work, family, namespace
 from paralift.kernels.difference import FLOOR, TINY, sum_columns
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.activations.norms import Normalise
-from paralift.lifted.activations.rowwise import IDENTITY
 from paralift.lifted.maps.affine import Diagonal
 
 
@@ -77,16 +77,30 @@ class BatchNormalise(Activation):
 
     def activate(self, z: Array, offset: Array | None, x: Array) -> None:
         """Add `offset` to `z` and write the normalised columns into `x`."""
+        self.bound_activate(z, offset, x)()
+
+    def bound_activate(self, z: Array, offset: Array | None, x: Array) -> Work:
+        """Return `activate` as work on these arrays."""
+        return self._bound(z, offset, x, 0.0, None)
+
+    def bound_train(self, z: Array, offset: Array | None, x: Array, running: Any) -> Work:
+        """Return `activate` and `track` as work on these arrays: both need the same moments."""
+        return self._bound(z, offset, x, self.momentum, running)
+
+    def _bound(self, z: Array, offset: Array | None, x: Array, momentum: float, running: Any) -> Work:
         if z.shape[0] == 0:
-            return None
+            return _nothing
         if family(z) != "numpy":
-            return super().activate(z, offset, x)
-        if offset is not None:
-            IDENTITY.activate(z, offset, z)
-        mean, variance = np.empty(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
-        columns.moments(z, z, z.dtype.type(0), mean, variance)
-        columns.normalise(z, mean, variance, z.dtype.type(self.eps), x)
-        return None
+            return partial(self._formula, z, offset, x, running)
+        empty = np.empty(0, z.dtype)
+        mean, variance = (empty, empty) if running is None else (running["mean"], running["variance"])
+        shift = empty if offset is None else offset
+        return partial(columns.normalise_rows, z, shift, float(self.eps), x, momentum, mean, variance)
+
+    def _formula(self, z: Array, offset: Array | None, x: Array, running: Any) -> None:
+        super().activate(z, offset, x)
+        if running is not None:
+            self.track(z, running)
 
     def track(self, z: Array, running: Any) -> None:
         """Move the running statistics towards those of the pre-activation `z`; the variance is the unbiased one."""
@@ -103,6 +117,9 @@ class BatchNormalise(Activation):
         """Add `offset` to `z` and write into `x` its columns normalised by the running statistics."""
         if offset is not None:
             z += offset
+        if family(z) == "numpy":
+            columns.normalise(z, running["mean"], running["variance"], float(self.eps), x)
+            return
         x[...] = (z - running["mean"]) / namespace(z).sqrt(running["variance"] + self.eps)
 
     def difference(
@@ -116,16 +133,15 @@ class BatchNormalise(Activation):
         accumulate: bool = False,
     ) -> None:
         """Overwrite the pull by the residual; a relative nudge takes one scale for all rows, which are coupled."""
-        s = self._scale(z, g, relative)
         if family(z) != "numpy" or z.shape[0] == 0:
+            s = self._scale(z, g, relative)
             g[...] = (self.sigma(z + (up * s) * g) - self.sigma(z - (down * s) * g)) / s
             sum_columns(g, column_sum, accumulate)
             return
         if column_sum is not None and not accumulate:
             column_sum.fill(0)
-        real = z.dtype.type
         sums = np.empty(0, z.dtype) if column_sum is None else column_sum
-        columns.normalise_difference(z, g, real(up), real(down), real(s), real(self.eps), sums)
+        columns.normalise_difference(z, g, float(up), float(down), float(relative), float(self.eps), sums)
 
     def _scale(self, z: Array, g: Array, relative: float) -> float:
         xp = namespace(z)
@@ -133,6 +149,10 @@ class BatchNormalise(Activation):
             return 1.0
         z2, g2 = float(xp.mean(z * z)) or 1.0, float(xp.mean(g * g))
         return relative * (z2 / max(g2, FLOOR * z2 + TINY)) ** 0.5
+
+
+def _nothing() -> None:
+    """Do nothing: there are no rows."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,39 @@
 from paralift.lifted.maps.affine import Diagonal, Linear
 from paralift.lifted.maps.base import Map, ShapeError
 from paralift.lifted.maps.combine import Add, Concatenate
+from paralift.lifted.maps.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from paralift.lifted.maps.pooling import (
+    AdaptiveAveragePool1d,
+    AdaptiveAveragePool2d,
+    AveragePool1d,
+    AveragePool2d,
+    GlobalAverage,
+    MaxPool1d,
+    MaxPool2d,
+    Upsample,
+)
 from paralift.lifted.maps.shape import Flatten, Keep, Reshape
 
-__all__ = ["Add", "Concatenate", "Diagonal", "Flatten", "Keep", "Linear", "Map", "Reshape", "ShapeError"]
+__all__ = [
+    "AdaptiveAveragePool1d",
+    "AdaptiveAveragePool2d",
+    "Add",
+    "AveragePool1d",
+    "AveragePool2d",
+    "Concatenate",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "Diagonal",
+    "Flatten",
+    "GlobalAverage",
+    "Keep",
+    "Linear",
+    "Map",
+    "MaxPool1d",
+    "MaxPool2d",
+    "Reshape",
+    "ShapeError",
+    "Upsample",
+]

@@ -153,7 +153,7 @@ class Diagonal(Map):
     def gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> None:
         """Write the sum over rows of x * r into ``out["gain"]``."""
         if isinstance(r, np.ndarray):
-            np.einsum("ij,ij->j", rows(xs[0]), rows(r), out=out["gain"])
+            columns.products(rows(xs[0]), rows(r), out["gain"])
         else:
             out["gain"][...] = namespace(r).sum(rows(xs[0]) * rows(r), axis=0)
 

@@ -1,0 +1,320 @@
+"""Convolutions on NumPy arrays, by tiles that read the images where they lie: no patches are gathered.
+
+A pass is made of planes. In a plane every output position sees the same entries of the kernel, and its window moves by a fixed
+step: a convolution is one plane; its transpose is one for each place of a pixel relative to the stride. Images that windows
+stick out of are copied into a frame of zeros, one at a time, so that the copy stays in the cache; weights are copied into
+columns of whole vectors, once a call.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from paralift.kernels.arrays import Work
+from paralift.kernels.jit import jit
+from paralift.kernels.tiles import (
+    TALL,
+    VECTOR_BYTES,
+    tile_1x1,
+    tile_1x2,
+    tile_4x1,
+    tile_4x2,
+    tile_8x1,
+    tile_8x2,
+    tile_16x1,
+)
+from paralift.kernels.windows import Axis, Windows
+
+CACHED = 24 << 10
+"""Bytes of an image, and of the residual, that the gradient goes over again and again: what stays next to the core."""
+
+
+def bound_product(x: np.ndarray, weight: np.ndarray, out: np.ndarray, windows: Windows, groups: int) -> Work:
+    """Return the convolution of `x` with `weight` into `out` as work on these arrays."""
+    frame = _Frame(x.shape, windows.axes(), x.dtype)
+    planes = _planes(windows.axes())
+    packed = _packed(weight.size, weight.shape[3] // groups, x.dtype)
+    work = (frame.numbers, frame.array, planes, weight, False, groups, out.reshape(-1), out.shape, packed)
+    return partial(convolve, x.reshape(-1), x.shape, *work)
+
+
+def bound_transpose(r: np.ndarray, weight: np.ndarray, out: np.ndarray, windows: Windows, groups: int) -> Work:
+    """Return the transpose of the convolution in x as work on these arrays."""
+    axes = windows.transposed_axes()
+    frame = _Frame(r.shape, axes, r.dtype)
+    packed = _packed(weight.size, weight.shape[2], r.dtype)
+    work = (frame.numbers, frame.array, _planes(axes), weight, True, groups, out.reshape(-1), out.shape, packed)
+    return partial(convolve, r.reshape(-1), r.shape, *work)
+
+
+def bound_gradient(x: np.ndarray, r: np.ndarray, out: np.ndarray, windows: Windows, groups: int) -> Work:
+    """Return the transpose of the convolution in the weight as work on these arrays."""
+    frame = _Frame(x.shape, windows.axes(), x.dtype)
+    planes = _planes(windows.axes())
+    lanes = VECTOR_BYTES // x.itemsize
+    wide = -(-(r.shape[3] // groups) // lanes) * lanes
+    scratch = _scratch("residual", r.shape[1] * r.shape[2] * wide * groups, r.dtype)
+    sums = _scratch("sums", weight_rows(out) * wide * groups, r.dtype)
+    lines = max(1, CACHED // max(1, max(x.shape[2] * x.shape[3], r.shape[2] * wide) * x.itemsize))
+    work = (frame.numbers, frame.array, planes, r.reshape(-1), r.shape, scratch, sums, groups, lines)
+    return partial(gradient, x.reshape(-1), x.shape, *work, out.reshape(-1, out.shape[3]))
+
+
+def weight_rows(weight: np.ndarray) -> int:
+    """Return the rows of a weight as a matrix: the numbers of a window."""
+    return weight.shape[0] * weight.shape[1] * weight.shape[2]
+
+
+class _Frame:
+    """The zeros around an image: `numbers` = (top, left, height, width) and an array, empty where none are needed."""
+
+    def __init__(self, shape: tuple[int, ...], axes: tuple[list[Axis], list[Axis]], dtype: np.dtype) -> None:
+        before = [max(0, -min(a.start for a in each if a.outputs and a.taps)) if _seen(each) else 0 for each in axes]
+        after = [
+            max(0, max(a.last() for a in each if a.outputs and a.taps) + 1 - size) if _seen(each) else 0
+            for each, size in zip(axes, shape[1:3], strict=True)
+        ]
+        high, wide = (b + n + a for b, n, a in zip(before, shape[1:3], after, strict=True))
+        self.numbers = (*before, high, wide)
+        numbers = high * wide * shape[3] if (high, wide) != shape[1:3] else 0
+        self.array = _scratch("frame", numbers, dtype)
+
+
+def _seen(axes: list[Axis]) -> bool:
+    return any(a.outputs and a.taps for a in axes)
+
+
+def _planes(axes: tuple[list[Axis], list[Axis]]) -> np.ndarray:
+    """Return the numbers of each plane, a row for each pair of axes."""
+    pairs = [zip(y.numbers(), x.numbers(), strict=True) for y in axes[0] for x in axes[1]]
+    return np.array([[n for pair in plane for n in pair] for plane in pairs])
+
+
+def _packed(numbers: int, columns: int, dtype: np.dtype) -> np.ndarray:
+    """Return room for a weight in whole vectors."""
+    lanes = VECTOR_BYTES // dtype.itemsize
+    return _scratch("weight", numbers // columns * (-(-columns // lanes) * lanes), dtype)
+
+
+_local = threading.local()
+
+
+def _scratch(name: str, numbers: int, dtype: np.dtype) -> np.ndarray:
+    """Return a buffer of the thread: one for all convolutions, so that it is in the cache when the next one starts."""
+    kept: dict[Any, np.ndarray] = _local.__dict__.setdefault("buffers", {})
+    key = (name, dtype)
+    if key not in kept or kept[key].size < numbers:
+        spare = np.empty(max(numbers, 1 << 14) + VECTOR_BYTES // dtype.itemsize, dtype)
+        kept[key] = spare[-spare.ctypes.data % VECTOR_BYTES // dtype.itemsize :]  # vectors lie within one cache line
+    return kept[key][:numbers]
+
+
+@jit
+def frame_image(x, start, height, line, before, numbers, channels, frame):
+    """Copy an image of `height` lines of `line` numbers, from `start` in flat `x`, into the flat `frame` of zeros."""
+    top, left, high, wide = numbers
+    end = wide * channels
+    for i in range(high):
+        at = i * end
+        if i < top or i >= top + height:
+            for j in range(end):
+                frame[at + j] = 0
+        else:
+            source = start + (i - top) * line
+            for j in range(before):
+                frame[at + j] = 0
+            for j in range(line):
+                frame[at + before + j] = x[source + j]
+            for j in range(before + line, end):
+                frame[at + j] = 0
+
+
+@jit
+def pack(weight, plane, transposed, groups, packed):
+    """Copy the entries of the kernel that a plane sees into `packed`: for each group and each pair of vectors, all rows."""
+    taps_y, taps_x, first_y, first_x, step_y, step_x = plane[6], plane[7], plane[8], plane[9], plane[10], plane[11]
+    inputs, outputs = weight.shape[2], weight.shape[3] // groups
+    if transposed:
+        inputs, outputs = outputs, inputs
+    lanes = VECTOR_BYTES // weight.itemsize
+    at = 0
+    for g in range(groups):
+        for start in range(0, outputs, 2 * lanes):
+            wide = min(2, -(-(outputs - start) // lanes)) * lanes
+            filled = min(wide, outputs - start)
+            for s in range(taps_y):
+                for t in range(taps_x):
+                    entry = weight[first_y + s * step_y, first_x + t * step_x]
+                    for c in range(inputs):
+                        for v in range(filled):
+                            if transposed:
+                                packed[at + v] = entry[start + v, g * inputs + c]
+                            else:
+                                packed[at + v] = entry[c, g * outputs + start + v]
+                        for v in range(filled, wide):
+                            packed[at + v] = 0
+                        at += wide
+
+
+@jit
+def convolve(x, shape, frame_numbers, frame, planes, weight, transposed, groups, out, out_shape, packed):
+    """Write the convolution of flat `x` (n, height, width, channels) with `weight` into flat `out`, or the transpose's."""
+    top, left, high, wide = frame_numbers
+    line = shape[2] * shape[3]
+    size = shape[1] * line
+    framed = frame.shape[0] > 0
+    for k in range(planes.shape[0]):
+        pack(weight, planes[k], transposed, groups, packed)
+        for n in range(shape[0]):
+            if framed:
+                frame_image(x, n * size, shape[1], line, left * shape[3], frame_numbers, shape[3], frame)
+            a, start = (frame, 0) if framed else (x, n * size)
+            plane(a, start, planes[k], top, left, wide, shape[3], groups, packed, out, n, out_shape)
+
+
+@jit
+def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, sample, shape):
+    """Write one plane of one image."""
+    start_y, start_x, move_y, move_x, space_y, space_x, taps_y, taps_x = numbers[:8]
+    out_y, out_x, out_step_y, out_step_x, lines, pixels = numbers[12:18]
+    outputs = shape[3] // groups
+    inputs = channels // groups
+    lanes = VECTOR_BYTES // out.itemsize
+    steps = (space_y * wide * channels, space_x * channels, 1)
+    counts = (taps_y, taps_x, inputs)
+    if space_x == 1 and groups == 1:  # neighbours in the window are neighbours in memory
+        counts = (1, taps_y, taps_x * inputs)
+        steps = (0, steps[0], 1)
+    window = taps_y * taps_x * inputs
+    rest = np.empty(TALL * 2 * lanes, out.dtype)
+    b_at = 0
+    for g in range(groups):
+        for v in range(0, outputs, 2 * lanes):
+            vectors = min(2, -(-(outputs - v) // lanes))
+            filled = min(vectors * lanes, outputs - v)
+            full = filled == vectors * lanes
+            for i in range(lines):
+                y = start_y + top + i * move_y
+                a_line = a_start + (y * wide + start_x + left) * channels + g * inputs
+                o_line = ((sample * shape[1] + out_y + i * out_step_y) * shape[2] + out_x) * shape[3] + g * outputs + v
+                o_step = out_step_x * shape[3]
+                p = 0
+                while p < pixels:
+                    tall = height_of(pixels - p, vectors)
+                    if pixels - p < tall <= pixels:
+                        p = pixels - tall  # the last tile overlaps the one before
+                    elif pixels - p < tall:
+                        tall = 1
+                    a_at = a_line + p * move_x * channels
+                    to, at, step = (out, o_line + p * o_step, o_step) if full else (rest, 0, vectors * lanes)
+                    tile(tall, vectors, a, a_at, move_x * channels, steps, counts, packed, b_at, vectors * lanes,
+                         to, at, step, False)  # fmt: skip
+                    if not full:
+                        for q in range(tall):
+                            for j in range(filled):
+                                out[o_line + (p + q) * o_step + j] = rest[q * vectors * lanes + j]
+                    p += tall
+            b_at += window * vectors * lanes
+
+
+@jit
+def height_of(left, vectors):
+    """Return how many of the pixels that are left the next tile takes, or should take together with pixels before them."""
+    if left >= TALL and vectors == 1:
+        return TALL
+    if left > 4 and (vectors == 1 or TALL == 16):
+        return 8
+    return 4 if left > 1 else 1
+
+
+@jit
+def tile(tall, vectors, a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add):
+    """Take the tile of a size that is only known now."""
+    if vectors == 2:
+        if tall == 8:
+            tile_8x2(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+        elif tall == 4:
+            tile_4x2(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+        else:
+            tile_1x2(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+    elif tall == 16:
+        tile_16x1(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+    elif tall == 8:
+        tile_8x1(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+    elif tall == 4:
+        tile_4x1(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+    else:
+        tile_1x1(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+
+
+@jit
+def gradient(x, shape, frame_numbers, frame, planes, r, r_shape, residual, sums, groups, lines, out):
+    """Write the sum over samples and positions of window times residual into `out`, a weight as a matrix."""
+    top, left, high, wide = frame_numbers
+    numbers = planes[0]
+    line = shape[2] * shape[3]
+    size, r_size = shape[1] * line, r_shape[1] * r_shape[2] * r_shape[3]
+    outputs = r_shape[3] // groups
+    lanes = VECTOR_BYTES // r.itemsize
+    padded = -(-outputs // lanes) * lanes
+    framed, copied = frame.shape[0] > 0, padded != outputs
+    for k in range(sums.shape[0]):
+        sums[k] = 0
+    for n in range(shape[0]):
+        if framed:
+            frame_image(x, n * size, shape[1], line, left * shape[3], frame_numbers, shape[3], frame)
+        if copied:
+            widen(r, n * r_size, r_shape[1] * r_shape[2] * groups, outputs, padded, residual)
+        for first in range(0, r_shape[1], lines):
+            count = min(lines, r_shape[1] - first)
+            a, a_start = (frame, 0) if framed else (x, n * size)
+            b, b_start = (residual, 0) if copied else (r, n * r_size)
+            tiles_of_gradient(a, a_start, numbers, top, left, wide, shape[3], groups, b, b_start, padded, first, count,
+                              r_shape[2], sums)  # fmt: skip
+    for g in range(groups):
+        for k in range(out.shape[0]):
+            for v in range(outputs):
+                out[k, g * outputs + v] = sums[(g * out.shape[0] + k) * padded + v]
+
+
+@jit
+def widen(r, start, count, outputs, padded, out):
+    """Copy `count` times `outputs` numbers of flat `r` from `start` into `out`, with zeros behind each up to `padded`."""
+    for i in range(count):
+        for v in range(outputs):
+            out[i * padded + v] = r[start + i * outputs + v]
+        for v in range(outputs, padded):
+            out[i * padded + v] = 0
+
+
+@jit
+def tiles_of_gradient(a, a_start, numbers, top, left, wide, channels, groups, b, b_start, padded, first, lines, pixels, sums):
+    """Add some lines of one image to the sums (groups, window, padded outputs)."""
+    start_y, start_x, move_y, move_x, space_y, space_x, taps_y, taps_x = numbers[:8]
+    inputs = channels // groups
+    lanes = VECTOR_BYTES // sums.itemsize
+    merged = space_x == 1 and groups == 1
+    runs, run = (1, taps_x * inputs) if merged else (taps_x, inputs)
+    steps = (0, move_y * wide * channels, move_x * channels)
+    counts = (1, lines, pixels)
+    for g in range(groups):
+        for v in range(0, padded, 2 * lanes):
+            vectors = min(2, (padded - v) // lanes)
+            for s in range(taps_y):
+                y = start_y + top + s * space_y + first * move_y
+                for t in range(runs):
+                    row = (g * taps_y * taps_x + s * taps_x + t) * inputs
+                    a_at = a_start + (y * wide + start_x + left + t * space_x) * channels + g * inputs
+                    b_at = b_start + first * pixels * groups * padded + g * padded + v
+                    q = 0
+                    while q < run:
+                        tall = height_of(run - q, vectors)
+                        if tall > run - q:
+                            tall = 4 if run - q >= 4 else 1
+                        tile(tall, vectors, a, a_at + q, 1, steps, counts, b, b_at, groups * padded,
+                             sums, (row + q) * padded + v, padded, True)  # fmt: skip
+                        q += tall

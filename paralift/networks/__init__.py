@@ -1,0 +1,8 @@
+"""Networks by one call: each is a `Sequential` made of public layers, an example of how to compose one's own."""
+
+from paralift.networks.lenet import lenet
+from paralift.networks.mlp import mlp
+from paralift.networks.resnet import resnet
+from paralift.networks.vgg import vgg
+
+__all__ = ["lenet", "mlp", "resnet", "vgg"]
