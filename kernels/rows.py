@@ -9,23 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from paralift.kernels.difference import FLOOR, TINY
+from paralift.kernels.elementary import exp_minus
 from paralift.kernels.jit import jit
 
 
 @jit
-def _softmax_row(x):
-    """X <- softmax(x), in place."""
+def _softmax_row(x, n):
+    """X <- softmax of its first `n` entries, in place."""
     top = x[0]
-    for j in range(x.shape[0]):
-        if x[j] > top or x[j] != x[j]:
-            top = x[j]
-    total = top - top  # zero, or NaN if there is one in the row
-    for j in range(x.shape[0]):
-        e = np.exp(x[j] - top)
+    for j in range(n):
+        top = x[j] if x[j] > top else top
+    total = top - top  # zero, or NaN if the first entry is one
+    for j in range(n):
+        e = exp_minus(top - x[j])
         x[j] = e
         total += e
-    for j in range(x.shape[0]):
-        x[j] /= total
+    inverse = x.dtype.type(1) / total
+    for j in range(n):
+        x[j] *= inverse
 
 
 @jit
@@ -34,7 +35,7 @@ def softmax(z, x):
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
             x[i, j] = z[i, j]
-        _softmax_row(x[i])
+        _softmax_row(x[i], x.shape[1])
 
 
 @jit
@@ -45,9 +46,40 @@ def softmax_difference(z, g, up, down, relative, column_sum):
     for i in range(z.shape[0]):
         s = _row_scale(z[i], g[i], relative)
         _displace(z[i], g[i], up * s, down * s, plus, minus)
-        _softmax_row(plus)
-        _softmax_row(minus)
+        _softmax_row(plus, plus.shape[0])
+        _softmax_row(minus, minus.shape[0])
         _write_difference(plus, minus, s, g[i], column_sum)
+
+
+@jit
+def causal_softmax(z, x):
+    """Write softmax of the first 1 + i mod width entries of row i of `z` (rows, width) into `x`, which may be `z`, then 0."""
+    width = z.shape[1]
+    for i in range(z.shape[0]):
+        n = i % width + 1
+        for j in range(n):
+            x[i, j] = z[i, j]
+        for j in range(n, width):
+            x[i, j] = 0
+        _softmax_row(x[i], n)
+
+
+@jit
+def causal_softmax_difference(z, g, up, down, relative, column_sum):
+    """Overwrite `g` by the residual difference of `causal_softmax`, as `softmax_difference`."""
+    width = z.shape[1]
+    plus = np.empty(width, z.dtype)
+    minus = np.empty(width, z.dtype)
+    for i in range(z.shape[0]):
+        n = i % width + 1
+        seen, pull = z[i, :n], g[i, :n]
+        s = _row_scale(seen, pull, relative)
+        _displace(seen, pull, up * s, down * s, plus, minus)
+        _softmax_row(plus, n)
+        _softmax_row(minus, n)
+        _write_difference(plus, minus, s, pull, column_sum)
+        for j in range(n, width):
+            g[i, j] = 0
 
 
 @jit

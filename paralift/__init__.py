@@ -1,6 +1,6 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
-from paralift import data, losses, methods, optim
+from paralift import data, losses, methods, networks, optim
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -8,6 +8,7 @@ from paralift.lifted.activations import (
     Arctan,
     Ball,
     BatchNorm,
+    CausalSoftmax,
     GroupSoftThreshold,
     Hardtanh,
     Identity,
@@ -27,8 +28,21 @@ from paralift.lifted.activations import (
 )
 from paralift.lifted.gradient import value_and_grad
 from paralift.lifted.infer import Clamped, Free, Inferred, Nudged, infer
-from paralift.lifted.layers import Graph, Parallel, Residual, Sequential
-from paralift.lifted.maps import Add, Concatenate, Diagonal, Flatten, Linear, Reshape
+from paralift.lifted.layers import Attention, Graph, Parallel, Residual, Sequential
+from paralift.lifted.maps import (
+    Add,
+    Concatenate,
+    Diagonal,
+    Embedding,
+    Flatten,
+    Linear,
+    Mix,
+    Positions,
+    Readout,
+    Reshape,
+    Scores,
+    Tied,
+)
 from paralift.parallel.plan import Plan
 from paralift.training.fit import DivergedError, fit
 from paralift.training.result import Reason, Result
@@ -38,14 +52,17 @@ __version__ = "0.1.0"
 __all__ = [
     "Add",
     "Arctan",
+    "Attention",
     "Ball",
     "BatchNorm",
+    "CausalSoftmax",
     "Clamped",
     "Concatenate",
     "data",
     "Diagonal",
     "DivergedError",
     "ELU",
+    "Embedding",
     "fit",
     "Flatten",
     "Free",
@@ -62,17 +79,22 @@ __all__ = [
     "Linear",
     "losses",
     "methods",
+    "Mix",
+    "networks",
     "Nudged",
     "optim",
     "Parallel",
     "Plan",
+    "Positions",
     "Quantizer",
+    "Readout",
     "Reason",
     "ReLU",
     "Reshape",
     "Residual",
     "Result",
     "RMSNorm",
+    "Scores",
     "Sequential",
     "Sigmoid",
     "SiLU",
@@ -82,5 +104,6 @@ __all__ = [
     "SoftThreshold",
     "Sparsemax",
     "Tanh",
+    "Tied",
     "value_and_grad",
 ]

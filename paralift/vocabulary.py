@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from paralift import data, losses, methods, optim
+from paralift import data, losses, methods, networks, optim
 from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
 
@@ -26,9 +26,10 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 ABSTRACT = ("Elementwise", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
-DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.from_files)
+DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.from_files, data.text)
 NETWORK: Vocabulary = {
-    **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel),
+    **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel, layers.Attention),
+    **{name: getattr(networks, name) for name in networks.__all__},
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
     **{

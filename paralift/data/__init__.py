@@ -8,6 +8,7 @@ from paralift.data.load import load_inputs, load_shard, load_targets
 from paralift.data.npz import NpzSource
 from paralift.data.sampler import Epoch, Sampler, even_range
 from paralift.data.source import ArraySource, DataError, Source
+from paralift.data.text import TextSource, text
 
 __all__ = [
     "ArraySource",
@@ -19,6 +20,7 @@ __all__ = [
     "NpzSource",
     "Sampler",
     "Source",
+    "TextSource",
     "digits",
     "even_range",
     "fashion_mnist",
@@ -29,4 +31,5 @@ __all__ = [
     "load_targets",
     "mnist",
     "mnist1d",
+    "text",
 ]

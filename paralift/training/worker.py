@@ -12,8 +12,9 @@ from paralift.kernels.arrays import Array, from_host, namespace, to_host
 from paralift.lifted.gradient import check_labels
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.losses import Loss
+from paralift.lifted.maps import Tied
 from paralift.lifted.methods import Method
-from paralift.lifted.network import Network, Params
+from paralift.lifted.network import Network, Params, check_values
 from paralift.lifted.stage import Stage, Window, matrix
 from paralift.parallel.batch import Batch, Shard, load, targets_like
 from paralift.parallel.collect import collect_flats
@@ -103,7 +104,9 @@ class Worker:
     def _shard(self, source: Source, start: int, stop: int) -> Shard:
         dtype, x, y = str(self.stage.like.dtype).rsplit(".", 1)[-1], None, None
         if self.stage.has_input:
-            x = from_host(np.ascontiguousarray(load_inputs(source, start, stop, dtype)), self.stage.like)
+            values = np.ascontiguousarray(load_inputs(source, start, stop, dtype))
+            check_values(self.network, values, start)
+            x = from_host(values, self.stage.like)
         if self.stage.has_output:
             host = np.ascontiguousarray(load_targets(source, start, stop, dtype))
             if host.dtype.kind in "iu" and host.size:
@@ -166,7 +169,9 @@ class Worker:
         regularizer = getattr(self.optimizer.rule, "regularizer", None)
         if regularizer is None:
             return 0.0
-        acts = [s for s in self.stage.layout.segments if regularizer.on == "all" or len(s.shape) > 1]
+        replicas = {b.name for b in self.stage.blocks if isinstance(b.map, Tied)}  # counted where they are owned
+        shared = [s for s in self.stage.layout.segments if s.block not in replicas]
+        acts = [s for s in shared if regularizer.on == "all" or len(s.shape) > 1]
         return sum(float(regularizer.value(self.stage.params[s.block][s.name])) for s in acts)
 
     def close(self) -> None:
