@@ -44,24 +44,36 @@ def softmax_difference(z, g, up, down, relative, column_sum):
     plus = np.empty(z.shape[1], z.dtype)
     minus = np.empty(z.shape[1], z.dtype)
     for i in range(z.shape[0]):
-        s = _row_scale(z[i], g[i], relative)
+        s = _row_scale(z[i], g[i], relative, z.shape[1])
         _displace(z[i], g[i], up * s, down * s, plus, minus)
         _softmax_row(plus, plus.shape[0])
         _softmax_row(minus, minus.shape[0])
         _write_difference(plus, minus, s, g[i], column_sum)
 
 
+LANES = 32
+"""Entries that a loop over a row takes at once; what is left it takes one by one, so that short rows are better filled up."""
+
+
+@jit
+def _filled(n, width):
+    """Return up to where a row of `width` with `n` entries is worked on."""
+    return min(width, (n + LANES - 1) // LANES * LANES)
+
+
 @jit
 def causal_softmax(z, x):
     """Write softmax of the first 1 + i mod width entries of row i of `z` (rows, width) into `x`, which may be `z`, then 0."""
     width = z.shape[1]
+    hidden = z.dtype.type(-np.inf)
     for i in range(z.shape[0]):
         n = i % width + 1
-        for j in range(n):
-            x[i, j] = z[i, j]
-        for j in range(n, width):
+        m = _filled(n, width)
+        for j in range(m):
+            x[i, j] = z[i, j] if j < n else hidden
+        _softmax_row(x[i], m)
+        for j in range(m, width):
             x[i, j] = 0
-        _softmax_row(x[i], n)
 
 
 @jit
@@ -70,16 +82,28 @@ def causal_softmax_difference(z, g, up, down, relative, column_sum):
     width = z.shape[1]
     plus = np.empty(width, z.dtype)
     minus = np.empty(width, z.dtype)
+    hidden, zero = z.dtype.type(-np.inf), z.dtype.type(0)
     for i in range(z.shape[0]):
         n = i % width + 1
-        seen, pull = z[i, :n], g[i, :n]
-        s = _row_scale(seen, pull, relative)
-        _displace(seen, pull, up * s, down * s, plus, minus)
-        _softmax_row(plus, n)
-        _softmax_row(minus, n)
-        _write_difference(plus, minus, s, pull, column_sum)
-        for j in range(n, width):
+        m = _filled(n, width)
+        for j in range(m):
+            plus[j] = z[i, j] if j < n else zero
+            minus[j] = g[i, j] if j < n else zero
+        s = _row_scale(plus[:m], minus[:m], relative, n)
+        a, b, inverse = up * s, down * s, z.dtype.type(1) / s
+        for j in range(m):
+            seen, pull = plus[j], minus[j]
+            plus[j] = seen + a * pull if j < n else hidden
+            minus[j] = seen - b * pull if j < n else hidden
+        _softmax_row(plus, m)
+        _softmax_row(minus, m)
+        for j in range(m):
+            g[i, j] = (plus[j] - minus[j]) * inverse
+        for j in range(m, width):
             g[i, j] = 0
+        if column_sum.shape[0]:
+            for j in range(n):
+                column_sum[j] += g[i, j]
 
 
 @jit
@@ -116,7 +140,7 @@ def norm_difference(z, g, up, down, relative, eps, centre, column_sum):
     plus = np.empty(z.shape[1], z.dtype)
     minus = np.empty(z.shape[1], z.dtype)
     for i in range(z.shape[0]):
-        s = _row_scale(z[i], g[i], relative)
+        s = _row_scale(z[i], g[i], relative, z.shape[1])
         _displace(z[i], g[i], up * s, down * s, plus, minus)
         _norm_row(plus, eps, centre)
         _norm_row(minus, eps, centre)
@@ -131,8 +155,8 @@ def _displace(z, g, up, down, plus, minus):
 
 
 @jit
-def _row_scale(z, g, relative):
-    """Return relative rms(z) / rms(g), or 1 where no relative nudge is asked for."""
+def _row_scale(z, g, relative, n):
+    """Return relative rms(z) / rms(g) of `n` entries, or 1 where no relative nudge is asked for."""
     one = z.dtype.type(1)
     if relative <= 0:
         return one
@@ -141,7 +165,7 @@ def _row_scale(z, g, relative):
     for j in range(z.shape[0]):
         z2 += z[j] * z[j]
         g2 += g[j] * g[j]
-    d = z.dtype.type(z.shape[0])
+    d = z.dtype.type(n)
     z2 = z2 / d if z2 != 0 else one
     return relative * np.sqrt(z2 / max(g2 / d, z.dtype.type(FLOOR) * z2 + z.dtype.type(TINY)))
 
