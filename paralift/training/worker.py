@@ -32,9 +32,9 @@ from paralift.training.metrics import resident_memory
 from paralift.training.result import score
 
 MIN_CAPACITY = 64
-"""Rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
-TRAIN_SAMPLES = 8192
-"""Training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
+"""Output rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
+TRAIN_ROWS = 8192
+"""Output rows of training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
 
 
 class Worker:
@@ -68,7 +68,7 @@ class Worker:
         before = resident_memory()
         self.train, self.test = self._load(data)
         self.sample_bytes = resident_memory() - before
-        self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY)
+        self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY // network.rows, 1)
         self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches)
         parts = (self.stage, self.capacity, self.train, method, loss, self.messages, plan, self.optimizer)
         self.step: SweepStep | UnflushedStep | LiftedStep
@@ -134,10 +134,10 @@ class Worker:
         return score(step.activation, self.loss, z, x, window.y)
 
     def evaluate(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Return the summed scores on (at most `TRAIN_SAMPLES` of) the training set and on the test set; collective."""
+        """Return the summed scores on (at most `TRAIN_ROWS` rows of) the training set and on the test set; collective."""
         self.average_statistics()
         start, stop = self.sampler.local_range
-        some = min(stop - start, -(-TRAIN_SAMPLES // self.grid.shards))
+        some = min(stop - start, -(-TRAIN_ROWS // (self.grid.shards * self.network.rows)))
         train = self.sums(self.train, 0, some)
         test = np.zeros(3)
         if data.test is not None:
