@@ -9,23 +9,24 @@ from __future__ import annotations
 import numpy as np
 
 from paralift.kernels.difference import FLOOR, TINY
+from paralift.kernels.elementary import exp_minus
 from paralift.kernels.jit import jit
 
 
 @jit
-def _softmax_row(x):
-    """X <- softmax(x), in place."""
+def _softmax_row(x, n):
+    """X <- softmax of its first `n` entries, in place."""
     top = x[0]
-    for j in range(x.shape[0]):
-        if x[j] > top or x[j] != x[j]:
-            top = x[j]
-    total = top - top  # zero, or NaN if there is one in the row
-    for j in range(x.shape[0]):
-        e = np.exp(x[j] - top)
+    for j in range(n):
+        top = x[j] if x[j] > top else top
+    total = top - top  # zero, or NaN if the first entry is one
+    for j in range(n):
+        e = exp_minus(top - x[j])
         x[j] = e
         total += e
-    for j in range(x.shape[0]):
-        x[j] /= total
+    inverse = x.dtype.type(1) / total
+    for j in range(n):
+        x[j] *= inverse
 
 
 @jit
@@ -34,7 +35,7 @@ def softmax(z, x):
     for i in range(z.shape[0]):
         for j in range(z.shape[1]):
             x[i, j] = z[i, j]
-        _softmax_row(x[i])
+        _softmax_row(x[i], x.shape[1])
 
 
 @jit
@@ -43,11 +44,66 @@ def softmax_difference(z, g, up, down, relative, column_sum):
     plus = np.empty(z.shape[1], z.dtype)
     minus = np.empty(z.shape[1], z.dtype)
     for i in range(z.shape[0]):
-        s = _row_scale(z[i], g[i], relative)
+        s = _row_scale(z[i], g[i], relative, z.shape[1])
         _displace(z[i], g[i], up * s, down * s, plus, minus)
-        _softmax_row(plus)
-        _softmax_row(minus)
+        _softmax_row(plus, plus.shape[0])
+        _softmax_row(minus, minus.shape[0])
         _write_difference(plus, minus, s, g[i], column_sum)
+
+
+LANES = 32
+"""Entries that a loop over a row takes at once; what is left it takes one by one, so that short rows are better filled up."""
+
+
+@jit
+def _filled(n, width):
+    """Return up to where a row of `width` with `n` entries is worked on."""
+    return min(width, (n + LANES - 1) // LANES * LANES)
+
+
+@jit
+def causal_softmax(z, x):
+    """Write softmax of the first 1 + i mod width entries of row i of `z` (rows, width) into `x`, which may be `z`, then 0."""
+    width = z.shape[1]
+    hidden = z.dtype.type(-np.inf)
+    for i in range(z.shape[0]):
+        n = i % width + 1
+        m = _filled(n, width)
+        for j in range(m):
+            x[i, j] = z[i, j] if j < n else hidden
+        _softmax_row(x[i], m)
+        for j in range(m, width):
+            x[i, j] = 0
+
+
+@jit
+def causal_softmax_difference(z, g, up, down, relative, column_sum):
+    """Overwrite `g` by the residual difference of `causal_softmax`, as `softmax_difference`."""
+    width = z.shape[1]
+    plus = np.empty(width, z.dtype)
+    minus = np.empty(width, z.dtype)
+    hidden, zero = z.dtype.type(-np.inf), z.dtype.type(0)
+    for i in range(z.shape[0]):
+        n = i % width + 1
+        m = _filled(n, width)
+        for j in range(m):
+            plus[j] = z[i, j] if j < n else zero
+            minus[j] = g[i, j] if j < n else zero
+        s = _row_scale(plus[:m], minus[:m], relative, n)
+        a, b, inverse = up * s, down * s, z.dtype.type(1) / s
+        for j in range(m):
+            seen, pull = plus[j], minus[j]
+            plus[j] = seen + a * pull if j < n else hidden
+            minus[j] = seen - b * pull if j < n else hidden
+        _softmax_row(plus, m)
+        _softmax_row(minus, m)
+        for j in range(m):
+            g[i, j] = (plus[j] - minus[j]) * inverse
+        for j in range(m, width):
+            g[i, j] = 0
+        if column_sum.shape[0]:
+            for j in range(n):
+                column_sum[j] += g[i, j]
 
 
 @jit
@@ -84,7 +140,7 @@ def norm_difference(z, g, up, down, relative, eps, centre, column_sum):
     plus = np.empty(z.shape[1], z.dtype)
     minus = np.empty(z.shape[1], z.dtype)
     for i in range(z.shape[0]):
-        s = _row_scale(z[i], g[i], relative)
+        s = _row_scale(z[i], g[i], relative, z.shape[1])
         _displace(z[i], g[i], up * s, down * s, plus, minus)
         _norm_row(plus, eps, centre)
         _norm_row(minus, eps, centre)
@@ -99,8 +155,8 @@ def _displace(z, g, up, down, plus, minus):
 
 
 @jit
-def _row_scale(z, g, relative):
-    """Return relative rms(z) / rms(g), or 1 where no relative nudge is asked for."""
+def _row_scale(z, g, relative, n):
+    """Return relative rms(z) / rms(g) of `n` entries, or 1 where no relative nudge is asked for."""
     one = z.dtype.type(1)
     if relative <= 0:
         return one
@@ -109,7 +165,7 @@ def _row_scale(z, g, relative):
     for j in range(z.shape[0]):
         z2 += z[j] * z[j]
         g2 += g[j] * g[j]
-    d = z.dtype.type(z.shape[0])
+    d = z.dtype.type(n)
     z2 = z2 / d if z2 != 0 else one
     return relative * np.sqrt(z2 / max(g2 / d, z.dtype.type(FLOOR) * z2 + z.dtype.type(TINY)))
 

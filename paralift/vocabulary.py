@@ -26,9 +26,12 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
 
 ABSTRACT = ("BoxMap", "Convolution", "Elementwise", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
-DATA: Vocabulary = _named(data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.denoising, data.from_files)
+DATA: Vocabulary = _named(
+    data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.denoising, data.text, data.from_files
+)  # fmt: skip
 NETWORK: Vocabulary = {
-    **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel),
+    **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel, layers.Attention),
+    **{name: getattr(networks, name) for name in networks.__all__},
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
     **{

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from paralift.bench import accuracy, cosines, lateness, machine, report
+from paralift.bench import accuracy, cosines, lateness, machine, report, shakespeare
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "mnist1d": ("test accuracy on MNIST-1D: nudges, backpropagation, PyTorch", lambda q: accuracy.run(accuracy.mnist1d(q))),
     "fashion": ("test accuracy on Fashion-MNIST (in the folder PARALIFT_DATA)", lambda q: accuracy.run(accuracy.fashion(q))),
     "digits": ("test accuracy on six splits of the digits", lambda q: accuracy.run(accuracy.digits(q))),
+    "shakespeare": ("test loss of a transformer on Shakespeare's characters (in PARALIFT_DATA)", shakespeare.run),
     "gradients": ("cosines to autograd in random networks", cosines.gradients),
     "gradients-large": ("the same with a large batch", lambda q: cosines.gradients(q, cosines.LARGE_BATCH)),
     "kappa": ("gradients one step late: extrapolation by kappa, for each update rule", lateness.kappas),

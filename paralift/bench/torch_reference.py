@@ -33,7 +33,7 @@ def gradients(network: Network, params: Params, x: np.ndarray, y: np.ndarray) ->
     params : mapping
         As `Network.init` gives them.
     x, y : ndarray
-        Samples (n, *input_shape) and labels (n,).
+        Samples (n, *input_shape) and labels (n,), or (n, T) where tokens have labels of their own.
 
     Raises
     ------
@@ -42,8 +42,8 @@ def gradients(network: Network, params: Params, x: np.ndarray, y: np.ndarray) ->
     """
     import torch
 
-    theta = leaves(params)
-    torch.nn.functional.cross_entropy(logits(network, theta, torch.from_numpy(x)), torch.from_numpy(y)).backward()
+    theta = leaves(network, params)
+    mean_loss(logits(network, theta, torch.from_numpy(x)), torch.from_numpy(y)).backward()
     return {b: {k: t.grad.numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
 
 
@@ -53,24 +53,36 @@ def train(
     """Train by PyTorch's autograd and Adam on the batches that `fit` takes with this seed; return the parameters."""
     import torch
 
-    theta = leaves(params)
-    optimizer = torch.optim.Adam([t for arrays in theta.values() for t in arrays.values()], rate)
+    theta = leaves(network, params)
+    distinct = {id(t): t for arrays in theta.values() for t in arrays.values()}
+    optimizer = torch.optim.Adam(distinct.values(), rate)
     x, y = map(torch.from_numpy, load_shard(data.train, 0, data.train.n_samples, np.float32))
     sampler = Sampler(data.train.n_samples, batch_size, seed)
     for epoch in range(epochs):
         for rows in sampler.epoch(epoch):
             chosen = torch.from_numpy(rows)
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(logits(network, theta, x[chosen]), y[chosen]).backward()
+            mean_loss(logits(network, theta, x[chosen]), y[chosen]).backward()
             optimizer.step()
     return {b: {k: t.detach().numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
 
 
-def leaves(params: Params) -> dict[str, dict[str, Any]]:
-    """Return copies of the parameters as tensors that collect gradients."""
+def mean_loss(z: Any, y: Any) -> Any:
+    """Return the mean cross-entropy of all rows of logits (n, ..., classes)."""
     import torch
 
-    return {b: {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()} for b, arrays in params.items()}
+    return torch.nn.functional.cross_entropy(z.reshape(-1, z.shape[-1]), y.reshape(-1))
+
+
+def leaves(network: Network, params: Params) -> dict[str, dict[str, Any]]:
+    """Return copies of the parameters as tensors that collect gradients; tied ones are one tensor."""
+    import torch
+
+    theta = {b: {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()} for b, arrays in params.items()}
+    for tie in network.ties:
+        for block in tie.blocks[1:]:
+            theta[block][tie.name] = theta[tie.blocks[0]][tie.name]
+    return theta
 
 
 def logits(network: Network, theta: Any, x: Any) -> Any:
@@ -88,10 +100,30 @@ def _map(block: Block) -> Callable[[Any, Any], Any]:
         maps.Diagonal: lambda theta, xs: xs[0] * theta["gain"] + theta["shift"],
         maps.Add: lambda theta, xs: sum(xs[1:], xs[0]),
         Keep: lambda theta, xs: xs[0],
+        maps.Embedding: lambda theta, xs: theta["weight"][xs[0].long()],
+        maps.Readout: lambda theta, xs: xs[0] @ theta["weight"].T,
+        maps.Positions: lambda theta, xs: xs[0] + theta["position"],
+        maps.Scores: lambda theta, xs: _scores(xs, map_.heads),  # type: ignore[attr-defined]
+        maps.Mix: lambda theta, xs: _mixed(xs, map_.heads),  # type: ignore[attr-defined]
     }
-    if type(block.map) not in found:
-        raise TypeError(f"block {block.name}: {block.map!r} has no counterpart in PyTorch here: add one")
-    return found[type(block.map)]
+    map_ = block.map.map if isinstance(block.map, maps.Tied) else block.map
+    if type(map_) not in found or (isinstance(map_, maps.Positions) and not map_.parameters()):
+        raise TypeError(f"block {block.name}: {map_!r} has no counterpart in PyTorch here: add one")
+    return found[type(map_)]
+
+
+def _scores(xs: Any, heads: int) -> Any:
+    q, k = (_by_head(x, heads) for x in xs)
+    return q @ k.transpose(2, 3) / q.shape[-1] ** 0.5
+
+
+def _mixed(xs: Any, heads: int) -> Any:
+    mixed = (xs[0] @ _by_head(xs[1], heads)).transpose(1, 2)
+    return mixed.reshape(*mixed.shape[:2], -1)
+
+
+def _by_head(x: Any, heads: int) -> Any:
+    return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 def _activation(block: Block) -> Callable[[Any], Any]:
@@ -104,6 +136,7 @@ def _activation(block: Block) -> Callable[[Any], Any]:
         act.Sigmoid: torch.sigmoid,
         act.Softplus: lambda z: torch.logaddexp(z, torch.zeros_like(z)),
         act.Softmax: lambda z: torch.softmax(z, -1),
+        act.CausalSoftmax: lambda z: torch.softmax(z.masked_fill(~torch.ones(z.shape[-2:]).tril().bool(), float("-inf")), -1),
         act.Normalise: lambda z: _normalised(z, block.activation),
     }
     if type(block.activation) not in found:

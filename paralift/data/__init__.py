@@ -10,6 +10,7 @@ from paralift.data.npz import NpzSource
 from paralift.data.patches import PatchSource
 from paralift.data.sampler import Epoch, Sampler, even_range
 from paralift.data.source import ArraySource, DataError, Source
+from paralift.data.text import TextSource, text
 
 __all__ = [
     "ArraySource",
@@ -22,6 +23,7 @@ __all__ = [
     "PatchSource",
     "Sampler",
     "Source",
+    "TextSource",
     "denoising",
     "digits",
     "even_range",
@@ -33,4 +35,5 @@ __all__ = [
     "load_targets",
     "mnist",
     "mnist1d",
+    "text",
 ]

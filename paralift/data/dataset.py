@@ -58,11 +58,16 @@ class Dataset:
 
     @property
     def target_shape(self) -> tuple[int, ...]:
-        """Shape of one target, () for class labels."""
+        """Shape of one target: () for class labels, (T,) for a label of each token."""
         return self.train.target_shape
 
+    @property
+    def labels(self) -> bool:
+        """Whether targets are integer labels rather than floats."""
+        return self.train.labels
+
     def _classes(self, sources: list[Source]) -> int | None:
-        if self.target_shape != ():
+        if not self.labels:
             if self.n_classes is not None:
                 raise DataError(
                     f"data set {self.name!r}: n_classes={self.n_classes} was given but "

@@ -65,8 +65,8 @@ def load_targets(source: Source, start: int, stop: int, dtype: Any) -> np.ndarra
     dtype = _float_type(dtype)
     _check_range(source, start, stop)
     raw = source.read_targets(start, stop)
-    if source.target_shape == ():
-        return _labels(_as_promised(source, raw, (stop - start,)), source, start)
+    if source.labels:
+        return _labels(_as_promised(source, raw, (stop - start, *source.target_shape)), source, start)
     if raw.ndim == 1:
         raw = raw[:, None]
     raw = _as_promised(source, raw, (stop - start, *source.target_shape))
@@ -78,13 +78,14 @@ def load_targets(source: Source, start: int, stop: int, dtype: Any) -> np.ndarra
 
 def _labels(raw: np.ndarray, source: Source, start: int) -> np.ndarray:
     limit = np.iinfo(np.int64).max if source.n_classes is None else source.n_classes
-    wrong = np.flatnonzero((raw < 0) | (raw >= limit))
-    if wrong.size:
-        i = int(wrong[0])
+    wrong = (raw < 0) | (raw >= limit)
+    if wrong.any():
+        i, *place = (int(k) for k in np.argwhere(wrong)[0])
         bound = "0 or more" if source.n_classes is None else f"0 to {limit - 1}"
+        token = f", position {place[0] if len(place) == 1 else tuple(place)}," if place else ""
         raise DataError(
-            f"data set {source.name!r}, {source.targets.where}: the label of sample {start + i} is "
-            f"{int(raw[i])}, expected {bound}; number the classes from 0, or give the right n_classes"
+            f"data set {source.name!r}, {source.targets.where}: the label of sample {start + i}{token} is "
+            f"{int(raw[(i, *place)])}, expected {bound}; number the classes from 0, or give the right n_classes"
         )
     return raw.astype(np.int64)
 

@@ -37,7 +37,8 @@ class Source:
     sample_shape : tuple of int
         Shape of one sample.
     target_shape : tuple of int
-        Shape of one target: () for integer class labels; float targets have one dimension at least.
+        Shape of one target: () for integer class labels, (T,) for a label of each of T tokens; float targets have one
+        dimension at least.
     x_dtype, y_dtype : numpy.dtype
         Types as stored.
     inputs, targets : Stored
@@ -75,8 +76,7 @@ class Source:
         Raises
         ------
         DataError
-            If a type is not numeric, a shape is empty, the lengths differ, integer targets are no labels, or
-            (mean, std) cannot standardise.
+            If a type is not numeric, a shape is empty, the lengths differ, or (mean, std) cannot standardise.
         """
         _check_stored(inputs, "inputs")
         _check_stored(targets, "targets")
@@ -88,6 +88,11 @@ class Source:
         self.sample_shape = inputs.shape[1:] if sample_shape is None else sample_shape
         self.target_shape = _target_shape(targets)
         self.mean, self.std = float(mean), float(std)
+
+    @property
+    def labels(self) -> bool:
+        """Whether targets are integer labels rather than floats."""
+        return self.y_dtype.kind != "f"
 
     def read_inputs(self, start: int, stop: int) -> np.ndarray:
         """Return the inputs of samples start <= i < stop as stored, shape (stop - start, *sample_shape)."""
@@ -116,7 +121,7 @@ class ArraySource(Source):
     x : array_like
         Inputs, shape (n_samples, ...), a real type; uint8 is scaled to [0, 1] when loaded.
     y : array_like
-        Integer labels, shape (n_samples,), or float targets, shape (n_samples, ...).
+        Integer labels, shape (n_samples,) or one for each token, or float targets, shape (n_samples, ...).
     mean, std : float
         Inputs are loaded as (x - mean) / std.
 
@@ -178,9 +183,4 @@ def _check_lengths(inputs: Stored, targets: Stored) -> None:
 def _target_shape(targets: Stored) -> tuple[int, ...]:
     if targets.dtype.kind == "f":
         return targets.shape[1:] or (1,)
-    if len(targets.shape) > 1:
-        raise DataError(
-            f"{targets.where}: integer targets have shape {targets.shape}, expected labels of shape "
-            f"({targets.shape[0]},); flatten labels, take the argmax of one-hot rows, or store floats"
-        )
-    return ()
+    return targets.shape[1:]

@@ -23,6 +23,7 @@ from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_input, check_params
 from paralift.lifted.stage import Stage
+from paralift.lifted.ties import add_replicas, replicas_here
 
 Gradients = dict[str, dict[str, Array]]
 
@@ -44,9 +45,10 @@ def value_and_grad(
     -------
     callable
         Takes params as `Network.init` gives them, samples x of shape (n, *input_shape) in float32 or float64 and
-        targets y: integer labels (n, ...) or an array of the output's shape. Returns the mean loss over the samples and
-        the gradients, in the structure of params; both in the library of x and on its device. Work buffers are kept
-        from call to call for each number of samples and dtype.
+        targets y: integer labels (n, ...) or an array of the output's shape. Returns the mean loss over the samples (of
+        outputs with several axes over their rows: tokens, pixels) and its gradients, in the structure of params; both in
+        the library of x and on its device. Of tied parameters each replica gets the gradient in what they share. Work
+        buffers are kept from call to call for each number of samples and dtype.
 
     Raises
     ------
@@ -75,7 +77,8 @@ def value_and_grad(
 def _engine(network: Network, method: Method, loss: Loss, like: Array) -> Callable:
     """Return the evaluation for batches of the size, dtype and library of `like`."""
     stage = Stage(network, 0, len(network.blocks), like)
-    n = like.shape[0]
+    n, rows = like.shape[0], like.shape[0] * network.rows
+    replicas = replicas_here(network.ties, stage.gradients)
     if isinstance(method.inference, ProximalGradient):
         estimator = Estimator(stage, n, method, loss, Walls())
         state: Any = estimator.state
@@ -103,8 +106,9 @@ def _engine(network: Network, method: Method, loss: Loss, like: Array) -> Callab
         state.x[0][...] = x
         state.y = y
         value = infer()
-        scaled = stage.gradient * (weight / n)
-        mean = value / n
+        add_replicas(replicas)
+        scaled = stage.gradient * (weight / rows)
+        mean = value / rows
         return (float(mean) if family(x) == "numpy" else mean), stage.layout.views(scaled)
 
     return evaluate

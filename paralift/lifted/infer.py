@@ -13,7 +13,7 @@ from typing import Any
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.exchange import Walls
 from paralift.lifted.gradient import check_targets
-from paralift.lifted.inference.estimate import variable_names
+from paralift.lifted.inference.estimate import check_products, variable_names
 from paralift.lifted.inference.lifted import LiftedState, LiftedWindow, Roles
 from paralift.lifted.inference.norms import Norms
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate
@@ -99,11 +99,13 @@ def infer(
     Raises
     ------
     ValueError, TypeError
-        If a name is unknown, a shape does not fit, or a regulariser has no prox together with its activation.
+        If a name is unknown, a shape does not fit, a regulariser has no prox together with its activation, or blocks
+        multiply variables, as attention does.
     """
     settings = ProximalGradient(100) if settings is None else settings
     if penalty not in PENALTIES:
         raise ValueError(f"penalty is {penalty!r}, expected one of {PENALTIES}")
+    check_products(network)
     names = variable_names(network)
     check_params(network, params)
     by_variable = _by_variable(names, roles)

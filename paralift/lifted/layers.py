@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paralift.lifted.activations import Identity
+from paralift.lifted.activations import CausalSoftmax, Identity, Softmax
 from paralift.lifted.activations.base import Activation
-from paralift.lifted.maps import Add, Concatenate, Keep, Map
+from paralift.lifted.maps import Add, Concatenate, Keep, Linear, Map, Mix, Scores, Tied
 from paralift.lifted.maps.base import Shape, ShapeError
 from paralift.lifted.network import Block, Network
 
@@ -35,14 +35,21 @@ class Residual:
 
 @dataclass(frozen=True, init=False)
 class Parallel:
-    """Several branches that read one variable, added or concatenated; a branch is a layer or a list of layers."""
+    """Several branches that read one variable, and what brings them together; a branch is a layer or a list of layers.
+
+    Parameters
+    ----------
+    *branches : layer or list of layers
+    combine : {"add", "concatenate"} or Map
+        A map with as many parents as there are branches.
+    """
 
     branches: tuple
-    combine: str
+    combine: str | Map
 
-    def __init__(self, *branches: object, combine: str = "add") -> None:
-        if combine not in COMBINE:
-            raise ValueError(f"Parallel: combine is {combine!r}, expected one of {sorted(COMBINE)}")
+    def __init__(self, *branches: object, combine: str | Map = "add") -> None:
+        if not isinstance(combine, Map) and combine not in COMBINE:
+            raise ValueError(f"Parallel: combine is {combine!r}, expected one of {sorted(COMBINE)} or a map")
         if len(branches) < 2:
             raise ValueError(f"Parallel needs two or more branches, given {len(branches)}")
         object.__setattr__(self, "branches", tuple(b if isinstance(b, list) else [b] for b in branches))
@@ -50,6 +57,43 @@ class Parallel:
 
     def __repr__(self) -> str:
         return f"Parallel({', '.join(map(repr, self.branches))}, combine={self.combine!r})"
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Multi-head self-attention of samples (T, width), by its operators: every piece is a map or a proximal activation.
+
+    S_h = Q_h K_h^T / sqrt(width / heads) is bilinear, P_h = softmax(S_h) proximal, O_h = P_h V_h bilinear; queries Q, keys K,
+    values V and what comes out are affine.
+
+    Parameters
+    ----------
+    width, heads : int
+        Heads divide the width.
+    causal : bool
+        Whether a token sees itself and earlier ones only.
+    bias : bool
+        Whether the affine maps have an offset; that of the keys would change nothing, and is left out.
+    gain : float
+        Factor on the initial weights of the last one.
+
+    References
+    ----------
+    Vaswani et al., Attention Is All You Need, 2017, section 3.2.
+    """
+
+    width: int
+    heads: int
+    causal: bool = True
+    bias: bool = True
+    gain: float = 1.0
+
+    def expand(self) -> list[object]:
+        """Return the layers that it stands for."""
+        q, v = (Linear(self.width, self.width, self.bias) for _ in range(2))
+        k = Linear(self.width, self.width, bias=False)  # an offset shifts whole rows of scores, which softmax does not see
+        weights = [Parallel(q, k, combine=Scores(self.heads)), CausalSoftmax() if self.causal else Softmax()]
+        return [Parallel(weights, v, combine=Mix(self.heads)), Linear(self.width, self.width, self.bias, self.gain)]
 
 
 class Sequential(Network):
@@ -141,7 +185,7 @@ class _Builder:
         if isinstance(layer, Activation):
             open_ = value if isinstance(value, _Open) else _Open(Keep(), (value,))
             return self.block(open_, layer)
-        if hasattr(layer, "expand"):  # a layer that stands for several: normalisation
+        if hasattr(layer, "expand"):  # a layer that stands for several: normalisation, attention
             return self.chain(value, layer.expand())
         variable = self.close(value)
         if isinstance(layer, Map):
@@ -152,7 +196,7 @@ class _Builder:
             return _Open(Add(), (variable, self.close(self.chain(variable, layer.layers))))
         if isinstance(layer, Parallel):
             ends = tuple(self.close(self.chain(variable, branch)) for branch in layer.branches)
-            return _Open(COMBINE[layer.combine](), ends)
+            return _Open(layer.combine if isinstance(layer.combine, Map) else COMBINE[layer.combine](), ends)
         raise TypeError(f"layer {len(self.blocks) + 1} is {layer!r}, expected a map, an activation, Residual or Parallel")
 
     def close(self, value: int | _Open) -> int:
@@ -174,7 +218,7 @@ class _Builder:
         return index
 
     def name(self, map_: Map) -> str:
-        kind = type(map_).__name__.lower()
+        kind = type(map_.map if isinstance(map_, Tied) else map_).__name__.lower()
         self.counts[kind] = self.counts.get(kind, 0) + 1
         return f"{kind}{self.counts[kind]}"
 

@@ -17,6 +17,8 @@ import numpy as np
 from paralift.kernels.arrays import Array, empty, namespace
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.maps.base import Map, Shape, ShapeError
+from paralift.lifted.maps.tied import Tied
+from paralift.lifted.ties import check_replicas, find_ties
 
 Params = Mapping[str, Mapping[str, Array]]
 
@@ -79,6 +81,11 @@ class Network:
         Shape of an input sample.
     source : str
         The expression that builds the network; configurations and checkpoints store it.
+
+    Attributes
+    ----------
+    ties : tuple of Tie
+        Parameters that several blocks share.
     """
 
     def __init__(self, blocks: Sequence[Block], input_shape: Shape, source: str) -> None:
@@ -90,6 +97,7 @@ class Network:
         unread = [b.name for b in self.blocks[:-1] if not self.children[b.index]]
         if unread:
             raise ShapeError(f"nothing reads {unread}: every block but the last must lead to the output")
+        self.ties = find_ties(self.blocks)
 
     def __repr__(self) -> str:
         return self.source
@@ -115,8 +123,14 @@ class Network:
 
     @cached_property
     def n_parameters(self) -> int:
-        """Number of trained numbers."""
-        return sum(math.prod(s) for b in self.blocks for s in b.trained().values())
+        """Number of trained numbers; those that blocks share count once."""
+        own = [b for b in self.blocks if not isinstance(b.map, Tied)]
+        return sum(math.prod(s) for b in own for s in b.trained().values())
+
+    @property
+    def rows(self) -> int:
+        """Rows of an output sample, each with a loss of its own: 1, or its tokens or pixels."""
+        return math.prod(self.output_shape[:-1])
 
     def live(self, cut: int) -> tuple[int, ...]:
         """Return the variables that blocks above `cut` read from below: what crosses a cut after block `cut`."""
@@ -132,7 +146,16 @@ class Network:
         dtype : float32 or float64
             Type of the arrays.
         """
-        return {b.name: b.init(seed, float_type(dtype)) for b in self.blocks if b.trained() or b.tracked()}
+        return {b.name: self.initial(b, seed, dtype) for b in self.blocks if b.trained() or b.tracked()}
+
+    def initial(self, block: Block, seed: int, dtype: Any) -> dict[str, np.ndarray]:
+        """Return initial parameters of one block; those of a tied one are its owner's."""
+        found = block.init(seed, float_type(dtype))
+        if isinstance(block.map, Tied):
+            owner = next(b for b in self.blocks if b.name == block.map.to)
+            values = owner.init(seed, float_type(dtype))
+            found |= {name: values[name] for name in block.trained()}
+        return found
 
     def apply(self, params: Params, x: Array) -> Array:
         """Return the output for the samples `x`, shape (n, *input_shape) -> (n, *output_shape)."""
@@ -176,6 +199,13 @@ def check_input(network: Network, x: Array) -> None:
         )
     if str(x.dtype).rsplit(".", 1)[-1] not in ("float32", "float64"):
         raise TypeError(f"x has dtype {x.dtype}, expected float32 or float64: convert it with x.astype(...)")
+    check_values(network, x)
+
+
+def check_values(network: Network, x: Array, first: int = 0) -> None:
+    """Raise ValueError unless what reads the samples `x`, counted from `first`, takes their values: tokens of an embedding."""
+    for reader in network.children[0]:
+        network.blocks[reader - 1].map.check_values(x, first)
 
 
 def check_dtypes(params: Params, x: Array) -> None:
@@ -199,3 +229,4 @@ def check_params(network: Network, params: Params) -> None:
         found = {name: tuple(a.shape) for name, a in params[block].items()}
         if found != shapes:
             raise ValueError(f"params[{block!r}] has shapes {found}, expected {shapes}")
+    check_replicas(network.ties, params)

@@ -66,7 +66,7 @@ class Stage:
     def init(self, seed: int) -> None:
         """Set the parameters to their initial values."""
         dtype = np.dtype(str(self.like.dtype).rsplit(".", 1)[-1])
-        self.load({b.name: b.init(seed, dtype) for b in self.blocks})
+        self.load({b.name: self.network.initial(b, seed, dtype) for b in self.blocks})
 
     def load(self, params: Params) -> None:
         """Copy parameters (host arrays or arrays of the stage's library) into the flat array."""

@@ -3,6 +3,13 @@
 from paralift.networks.lenet import lenet
 from paralift.networks.mlp import mlp
 from paralift.networks.resnet import resnet
+from paralift.networks.transformer import transformer
 from paralift.networks.vgg import vgg
 
-__all__ = ["lenet", "mlp", "resnet", "vgg"]
+__all__ = [
+    "lenet",
+    "mlp",
+    "resnet",
+    "transformer",
+    "vgg",
+]

@@ -19,7 +19,7 @@ class Batch:
     indices : ndarray of shape (n,), intp
         The local samples.
     size : int
-        Samples of the batch over all shards.
+        Samples of the batch over all shards; of outputs with several axes their rows, which have a loss each.
     epoch, step : int
         From 0; counts batches over the whole run.
     """

@@ -16,9 +16,9 @@ from paralift.parallel.cost import Costs, count
 from paralift.parallel.memory import additive_bytes
 from paralift.parallel.plan import Plan
 from paralift.parallel.predict import (
-    MIN_CAPACITY,
     Prediction,
     block_seconds,
+    buffers,
     least_seconds,
     message_seconds,
     predict,
@@ -27,7 +27,7 @@ from paralift.parallel.predict import (
 from paralift.parallel.split import split
 
 MIN_ROWS = 16
-"""Rows of a micro-batch at least, unless the schedule needs more micro-batches."""
+"""Output rows of a micro-batch at least, unless the schedule needs more micro-batches."""
 GAIN = 0.05
 """By how much measured costs must make another plan faster than the counted one, so that it is given up."""
 
@@ -90,7 +90,7 @@ class Question:
             return [self.micro_batches]
         if stages == 1 or self.iterations:
             return [1]
-        most = max(1, -(-self.batch_size // (self.ranks // stages)) // MIN_ROWS)
+        most = max(1, -(-self.batch_size // (self.ranks // stages)) // max(1, MIN_ROWS // self.network.rows))
         if self.waves(stages) == "unflushed":
             more = (stages, 2 * (stages - 1), 3 * (stages - 1))
             return sorted({stages - 1, *(min(most, m) for m in more if min(most, m) >= stages - 1)})
@@ -217,10 +217,8 @@ def _split(question: Question, plan: Plan, costs: Costs) -> tuple[int, ...] | No
 
 
 def _bytes(question: Question, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    rows, late = max(MIN_CAPACITY, -(-question.batch_size // plan.shards)), plan.schedule == "unflushed"
-    return additive_bytes(
-        question.network, rows, question.itemsize, question.states, late, late and plan.shards > 1
-    )
+    rows, late, late_sums = buffers(question.network, plan, question.batch_size)
+    return additive_bytes(question.network, rows, question.itemsize, question.states, late, late_sums)
 
 
 def _least_memory(question: Question) -> tuple[float, int]:

@@ -53,6 +53,7 @@ class Grid:
             "pipe": f"a sum over stages, with {_others(range(first, first + stages), self.rank)}",
             "group": f"a sum over shards, with {_others(range(self.stage, size, stages), self.rank)}",
         }
+        self._parts: list[Any] = []
         self.world: Any = None
         self.pipe: Any = None
         self.group: Any = None
@@ -72,10 +73,28 @@ class Grid:
 
     def free(self) -> None:
         """Free the communicators; collective."""
-        for comm in (self.group, self.pipe, self.world):
-            if comm is not None:
-                comm.Free()
+        for comm in self.communicators:
+            comm.Free()
         self.world = self.pipe = self.group = None
+        self._parts.clear()
+
+    @property
+    def communicators(self) -> list[Any]:
+        """All that this rank is in; those made last come first."""
+        return [comm for comm in (*reversed(self._parts), self.group, self.pipe, self.world) if comm is not None]
+
+    def among_stages(self, member: bool) -> Any:
+        """Return a communicator of those stages of this shard that are a `member`, None for others; freed with the grid.
+
+        Collective over the stages of the shard.
+        """
+        from mpi4py import MPI
+
+        comm = self.pipe.Split(0 if member else MPI.UNDEFINED, self.stage)
+        if not member:
+            return None
+        self._parts.append(comm)
+        return comm
 
     def sum(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over all ranks."""

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from paralift.lifted.layout import ALIGNMENT
+from paralift.lifted.layout import ALIGNMENT, END
 from paralift.lifted.network import Block, Network
 from paralift.parallel.crossing import crossing
 
@@ -37,13 +37,13 @@ def stage_bytes(
     unflushed : bool
         Two batches and two versions of the parameters at once.
     late_sums : bool
-        Two gradients, because the sum of one over shards travels while the next is computed.
+        Two gradients, because the sum of one over shards or replicas travels while the next is computed.
     """
     blocks = network.blocks[start:stop]
     flats = 2 + states + (VERSIONS if unflushed else 0) + (1 if late_sums else 0)
     batches = 2 if unflushed else 1
-    numbers = flats * sum(map(_flat_numbers, blocks)) + batches * rows * _numbers_a_sample(network, start, blocks)
-    targets = batches * rows * LABEL_BYTES if stop == len(network.blocks) else 0
+    numbers = flats * _stage_numbers(blocks) + batches * rows * _numbers_a_sample(network, start, blocks)
+    targets = batches * rows * network.rows * LABEL_BYTES if stop == len(network.blocks) else 0
     return itemsize * numbers + targets
 
 
@@ -76,10 +76,19 @@ def _received(network: Network, cut: int) -> int:
     return int(across.width_up[cut] + across.width_down[cut])
 
 
+def _stage_numbers(blocks: tuple[Block, ...]) -> int:
+    """Return the numbers of a stage's flat array."""
+    trained = sum(_padded(shape) for b in blocks for shape in b.trained().values())
+    return -(-trained // END) * END + sum(_padded(shape) for b in blocks for shape in b.tracked().values())
+
+
+def _padded(shape: tuple[int, ...]) -> int:
+    return -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
+
+
 def _flat_numbers(block: Block) -> int:
     """Return the numbers of a block's parameters and running statistics in a flat array, with padding."""
-    shapes = [*block.trained().values(), *block.tracked().values()]
-    return sum(-(-math.prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes)
+    return sum(map(_padded, [*block.trained().values(), *block.tracked().values()]))
 
 
 def _own(network: Network, block: Block, blocks: tuple[Block, ...]) -> int:

@@ -211,10 +211,16 @@ def _exposed_sum(
     return max(busy, whole - gradient * (buckets - 1) / buckets - behind)
 
 
+def buffers(network: Network, plan: Plan, batch_size: int) -> tuple[int, bool, bool]:
+    """Return the samples that a rank has room for, whether gradients are late, and whether a sum of theirs may be so, too."""
+    rows, late = max(-(-batch_size // plan.shards), MIN_CAPACITY // network.rows, 1), plan.schedule == "unflushed"
+    return rows, late, late and (plan.shards > 1 or (plan.stages > 1 and bool(network.ties)))
+
+
 def rank_bytes(network: Network, plan: Plan, batch_size: int, itemsize: int = 4, states: int = 2) -> tuple[int, ...]:
     """Return the bytes on a rank of each stage."""
-    rows, late = max(-(-batch_size // plan.shards), MIN_CAPACITY), plan.schedule == "unflushed"
+    rows, late, late_sums = buffers(network, plan, batch_size)
     return tuple(
-        stage_bytes(network, a, b, rows, itemsize, states, late, late and plan.shards > 1)
+        stage_bytes(network, a, b, rows, itemsize, states, late, late_sums)
         for a, b in zip(plan.bounds, plan.bounds[1:], strict=False)
     )

@@ -108,7 +108,7 @@ def _survivors(grid: Grid) -> Any:
     from mpi4py import MPI
 
     try:
-        for comm in (grid.pipe, grid.group, grid.world):
+        for comm in grid.communicators:
             with suppress(MPI.Exception):  # another one was faster
                 comm.Revoke()
         with ACTIVITY.waiting("the survivors of a dead rank"):

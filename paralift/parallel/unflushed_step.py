@@ -8,8 +8,9 @@ batch k, its passes back still belong, for the first lead (S - s - 1) micro-batc
 3. the weight gradients, one product a block over the whole batch; their sum over shards starts;
 4. receives for the slot's next batch are posted: its rows are free.
 
-With one shard the update follows the gradients at once; with several the sums travel until the slot is used again, at least
-one whole pass of the other slot. One rank alone, with the same delay, gives the same result to rounding.
+With one shard the update follows the gradients at once; with several, and where a parameter is shared with another stage, the
+sums travel until the slot is used again, at least one whole pass of the other slot. One rank alone, with the same delay, gives
+the same result to rounding.
 """
 
 from __future__ import annotations
@@ -75,8 +76,10 @@ class UnflushedStep:
         self.beta = method.clamp.beta
         self.ahead = plan.lead * (plan.stages - messages.grid.stage - 1)
         self.versions = Versions(stage)
-        self.late_sums = messages.grid.shards > 1
-        self.slots = (self._slot(capacity, 0), self._slot(capacity, 1))
+        self.late_sums = False
+        first = self._slot(capacity, 0)
+        self.late_sums = first.total.travels
+        self.slots = (first, self._slot(capacity, 1))
         self.count, self.resumed = 0, False
         # What passes through is received into the rows that it is sent from: not before it has left.
         self.early = not set(stage.inputs) & set(stage.outputs)
@@ -132,6 +135,9 @@ class UnflushedStep:
                 value = value + self._forward(slot.parts[i % parts])
             else:
                 self._back(i, following)
+            for each in self.slots:
+                if each.summing:
+                    each.total.advance()
         self.count += 1
         return value
 

@@ -18,6 +18,7 @@ from paralift.lifted.network import Network, Params
 from paralift.lifted.stage import matrix
 
 CHUNK = 1024
+"""Output rows that are evaluated at once."""
 
 
 class Reason(Enum):
@@ -59,6 +60,8 @@ class Result:
     def evaluate(self, data: Dataset | Source | tuple[Any, Any]) -> dict[str, float]:
         """Return the mean loss and the accuracy (or the root mean squared error) on samples, computed on this rank.
 
+        Where tokens have labels of their own, both are means over tokens.
+
         Parameters
         ----------
         data : Source, Dataset (its test part), or a pair of arrays (x, y)
@@ -74,8 +77,9 @@ def evaluate(network: Network, params: Params, loss: Loss, data: Any) -> dict[st
         raise ValueError("the data set has no test part: pass its train source or a pair (x, y)")
     n = len(source[0]) if isinstance(source, tuple) else source.n_samples
     total, labels = np.zeros(3), True
-    for start in range(0, n, CHUNK):
-        stop = min(n, start + CHUNK)
+    chunk = max(1, CHUNK // network.rows)
+    for start in range(0, n, chunk):
+        stop = min(n, start + chunk)
         x, y = _chunk(source, start, stop, dtype)
         labels = not np.issubdtype(y.dtype, np.floating)
         z_last, x_last = outputs(network, params, x)

@@ -141,8 +141,9 @@ class Run:
         """Yield the batches of an epoch from number `first` on."""
         sampler = self.worker.sampler
         order = sampler.epoch(epoch)
+        rows = self.worker.network.rows
         for t in range(first, sampler.n_batches):
-            yield Batch(order[t], sampler.batch_global(t), epoch, epoch * sampler.n_batches + t)
+            yield Batch(order[t], rows * sampler.batch_global(t), epoch, epoch * sampler.n_batches + t)
 
     def health(self, loss_sum: Any) -> float:
         """Return the loss summed over this rank's samples, NaN if a parameter is not finite."""
@@ -166,7 +167,7 @@ class Run:
     def record(self, epoch: int, loss_sum: float, batch: Batch, steps_per_second: float) -> None:
         """Measure, and write the epoch down; collective."""
         sampler = self.worker.sampler
-        loss = loss_sum / sampler.n_samples
+        loss = loss_sum / (sampler.n_samples * self.worker.network.rows)
         record = {
             "epoch": epoch + 1,
             "step": (epoch + 1) * sampler.n_batches,
@@ -184,7 +185,7 @@ class Run:
     def measure(self) -> dict[str, float]:
         """Return the scores on training and test samples; collective."""
         train, test = self.worker.evaluate(self.data)
-        labels = self.data.target_shape == ()
+        labels = self.data.labels
         kind = "accuracy" if labels else "error"
         found = {f"train_{kind}": scores(train, labels)[kind]}
         if self.data.test is not None:

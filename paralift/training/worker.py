@@ -12,8 +12,9 @@ from paralift.kernels.arrays import Array, from_host, namespace, to_host
 from paralift.lifted.gradient import check_labels
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.losses import Loss
+from paralift.lifted.maps import Tied
 from paralift.lifted.methods import Method
-from paralift.lifted.network import Network, Params
+from paralift.lifted.network import Network, Params, check_values
 from paralift.lifted.stage import Stage, Window, matrix
 from paralift.parallel.batch import Batch, Shard, load, targets_like
 from paralift.parallel.collect import collect_flats
@@ -31,9 +32,9 @@ from paralift.training.metrics import resident_memory
 from paralift.training.result import score
 
 MIN_CAPACITY = 64
-"""Rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
-TRAIN_SAMPLES = 8192
-"""Training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
+"""Output rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
+TRAIN_ROWS = 8192
+"""Output rows of training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
 
 
 class Worker:
@@ -67,7 +68,7 @@ class Worker:
         before = resident_memory()
         self.train, self.test = self._load(data)
         self.sample_bytes = resident_memory() - before
-        self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY)
+        self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY // network.rows, 1)
         self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches)
         parts = (self.stage, self.capacity, self.train, method, loss, self.messages, plan, self.optimizer)
         self.step: SweepStep | UnflushedStep | LiftedStep
@@ -103,7 +104,9 @@ class Worker:
     def _shard(self, source: Source, start: int, stop: int) -> Shard:
         dtype, x, y = str(self.stage.like.dtype).rsplit(".", 1)[-1], None, None
         if self.stage.has_input:
-            x = from_host(np.ascontiguousarray(load_inputs(source, start, stop, dtype)), self.stage.like)
+            values = np.ascontiguousarray(load_inputs(source, start, stop, dtype))
+            check_values(self.network, values, start)
+            x = from_host(values, self.stage.like)
         if self.stage.has_output:
             host = np.ascontiguousarray(load_targets(source, start, stop, dtype))
             if host.dtype.kind in "iu" and host.size:
@@ -131,10 +134,10 @@ class Worker:
         return score(step.activation, self.loss, z, x, window.y)
 
     def evaluate(self, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Return the summed scores on (at most `TRAIN_SAMPLES` of) the training set and on the test set; collective."""
+        """Return the summed scores on (at most `TRAIN_ROWS` rows of) the training set and on the test set; collective."""
         self.average_statistics()
         start, stop = self.sampler.local_range
-        some = min(stop - start, -(-TRAIN_SAMPLES // self.grid.shards))
+        some = min(stop - start, -(-TRAIN_ROWS // (self.grid.shards * self.network.rows)))
         train = self.sums(self.train, 0, some)
         test = np.zeros(3)
         if data.test is not None:
@@ -166,7 +169,9 @@ class Worker:
         regularizer = getattr(self.optimizer.rule, "regularizer", None)
         if regularizer is None:
             return 0.0
-        acts = [s for s in self.stage.layout.segments if regularizer.on == "all" or len(s.shape) > 1]
+        replicas = {b.name for b in self.stage.blocks if isinstance(b.map, Tied)}  # counted where they are owned
+        shared = [s for s in self.stage.layout.segments if s.block not in replicas]
+        acts = [s for s in shared if regularizer.on == "all" or len(s.shape) > 1]
         return sum(float(regularizer.value(self.stage.params[s.block][s.name])) for s in acts)
 
     def close(self) -> None:

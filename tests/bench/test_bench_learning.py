@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import paralift as pl
-from paralift.bench import accuracy, clean, cosines, learning, torch_reference
+from paralift.bench import accuracy, clean, cosines, learning, shakespeare, torch_reference
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +134,35 @@ def test_fashion_without_a_folder_says_the_way_out(tmp_path, monkeypatch, capsys
     monkeypatch.delenv("PARALIFT_DATA", raising=False)
     assert run(tmp_path, "fashion") == (2, None)
     assert "PARALIFT_DATA" in capsys.readouterr().err
+
+
+def test_shakespeare_is_read_from_the_named_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / shakespeare.FILE).parent.mkdir()
+    (tmp_path / shakespeare.FILE).write_text("to be, or not to be; " * 60)
+    monkeypatch.setenv("PARALIFT_DATA", str(tmp_path))
+    code, found = run(tmp_path, "shakespeare")
+    assert code == 0 and "Tied" in found["network"]
+    for name in shakespeare.METHODS:
+        result = found["results"][name]["seeds"]["seed 0"]
+        assert result["test_losses"] == [result["test_loss"]] and 0 < result["test_accuracy"] <= 1
+    if torch_reference.available():
+        losses = [found["results"][name]["mean"] for name in ("backprop()", accuracy.TORCH)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    monkeypatch.delenv("PARALIFT_DATA")
+    assert run(tmp_path, "shakespeare")[0] == 2
+    assert "PARALIFT_DATA" in capsys.readouterr().err
+
+
+def test_reference_agrees_on_a_transformer():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    network = pl.networks.transformer(7, 5, 6, 1, 2)
+    rng = np.random.default_rng(0)
+    params, x, y = network.init(0, np.float64), rng.integers(0, 7, (3, 5)).astype(float), rng.integers(0, 7, (3, 5))
+    expected = pl.value_and_grad(network, pl.methods.backprop())(params, x, y)[1]
+    found = torch_reference.gradients(network, params, x, y)
+    for block, arrays in expected.items():
+        for name, a in arrays.items():
+            np.testing.assert_allclose(found[block][name], a, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("torch", [True, False])

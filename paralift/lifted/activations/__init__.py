@@ -2,6 +2,7 @@
 
 from paralift.lifted.activations.base import Activation, NotMonotoneError
 from paralift.lifted.activations.batchnorm import BatchNorm, BatchNormalise
+from paralift.lifted.activations.causal import CausalSoftmax
 from paralift.lifted.activations.elementwise import Elementwise
 from paralift.lifted.activations.nonmonotone import GELU, SiLU
 from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
@@ -17,6 +18,7 @@ __all__ = [
     "Ball",
     "BatchNorm",
     "BatchNormalise",
+    "CausalSoftmax",
     "ELU",
     "Elementwise",
     "GELU",

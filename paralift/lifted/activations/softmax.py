@@ -13,6 +13,8 @@ from paralift.lifted.activations.rowwise import Rowwise
 
 NEWTON_STEPS = 40
 HALVINGS = 7
+CONVERGED = 8.0
+"""Rounding errors of z that a step may have when Newton's method ends."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,14 @@ class Softmax(Rowwise):
 
     def prox(self, w: Array, lam: float) -> Array:
         """Return softmax(z*), z* = argmin lam/2 |z|^2 + (1 - lam) logsumexp(z) - <w, z>, by damped Newton steps."""
-        xp = namespace(w)
-        z = w - xp.mean(w, axis=1, keepdims=True)  # softmax and so the solution do not see a shift of w
-        w = z
+        return self._newton(w - namespace(w).mean(w, axis=1, keepdims=True), lam)
+
+    def _newton(self, w: Array, lam: float) -> Array:
+        """Return `prox` of rows whose mean is zero: softmax, and so the solution, do not see a shift of w."""
+        xp, z = namespace(w), w
+        if not z.shape[0]:
+            return w
+        resolution = CONVERGED * float(xp.finfo(z.dtype).eps)
         for _ in range(NEWTON_STEPS):
             p = self.sigma(z)
             residual = lam * z + (1.0 - lam) * p - w
@@ -61,6 +68,9 @@ class Softmax(Rowwise):
             inner = 1.0 - (1.0 - lam) * xp.sum(p * v, axis=1, keepdims=True)
             step = u + (1.0 - lam) * v * xp.sum(p * u, axis=1, keepdims=True) / inner  # Sherman-Morrison
             z = self._line_search(z, step, w, lam)
+            size = 1.0 + xp.max(xp.abs(z), axis=1)
+            if not bool(xp.any(xp.max(xp.abs(step), axis=1) > resolution * size)):  # steps are as small as rounding errors
+                break
         return self.sigma(z)
 
     def _line_search(self, z: Array, step: Array, w: Array, lam: float) -> Array:

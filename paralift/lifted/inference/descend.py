@@ -13,26 +13,42 @@ import numpy as np
 from paralift.kernels.arrays import Array
 from paralift.lifted.exchange import Neighbours
 from paralift.lifted.inference.lifted import LiftedWindow
+from paralift.lifted.network import Network
 
 FLOOR = 1e-8
 """Smallest Lipschitz constant: inputs may vanish, and a step must not be infinite."""
 
 
-def curvatures(window: LiftedWindow, neighbours: Neighbours, batch: int) -> dict[str, float]:
-    """Return for each block of the stage the Lipschitz constant of its gradient, summed over the shards."""
+Constants = dict[tuple[str, str], float]
+"""By block and parameter."""
+
+
+def curvatures(window: LiftedWindow, neighbours: Neighbours, batch: int) -> Constants:
+    """Return for each parameter of the stage the Lipschitz constant of its gradient, summed over shards and replicas."""
     blocks = [b for b in window.stage.blocks if b.name in window.stage.params]
     own = [b.map.curvature([window.x[p] for p in b.parents]) for b in blocks]
     ends = np.cumsum([0, *(len(c) for c in own)])
     total = neighbours.sum_shards(np.concatenate([np.zeros(0), *own]))
-    return {
-        b.name: max(float(b.activation.lipschitz) * float(total[i:j].max()) / batch, FLOOR)
+    found = {
+        (b.name, name): max(float(b.activation.lipschitz) * float(total[i:j].max()) / batch, FLOOR)
         for b, i, j in zip(blocks, ends, ends[1:], strict=False)
+        for name in b.trained()
     }
+    return _of_replicas(found, window.stage.network, neighbours)
+
+
+def _of_replicas(found: Constants, network: Network, neighbours: Neighbours) -> Constants:
+    """Return the constants with those of tied parameters added up: E is a sum of functions of what they share."""
+    if not network.ties:
+        return found
+    places = [[(block, tie.name) for block in tie.blocks if (block, tie.name) in found] for tie in network.ties]
+    sums = neighbours.sum_stages(np.array([sum(found[place] for place in group) for group in places]))
+    return found | {place: float(total) for group, total in zip(places, sums, strict=True) for place in group}
 
 
 def block_steps(
     window: LiftedWindow,
-    constants: dict[str, float],
+    constants: Constants,
     batch: int,
     regularizer: Any = None,
     anchor: Array | None = None,
@@ -44,7 +60,7 @@ def block_steps(
     ----------
     window : LiftedWindow
         Its stage's gradient holds dE/dtheta summed over the samples of all shards.
-    constants : dict
+    constants : Constants
         From `curvatures`.
     batch : int
         Samples of the batch over all shards.
@@ -57,7 +73,7 @@ def block_steps(
     """
     stage = window.stage
     for segment in stage.layout.segments:
-        step = 1.0 / (constants[segment.block] + 1.0 / tau)
+        step = 1.0 / (constants[segment.block, segment.name] + 1.0 / tau)
         part = slice(segment.start, segment.stop)
         pull = stage.gradient[part] / batch
         if anchor is not None:

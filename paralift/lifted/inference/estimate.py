@@ -102,11 +102,22 @@ class Estimator:
 
 def check_steps(network: Network) -> None:
     """Raise TypeError unless proximal gradient iterations have a step for every block."""
+    check_products(network)
     for block in network.blocks:
         if not np.isfinite(block.activation.lipschitz):
             raise TypeError(
                 f"{block.name}: {block.activation!r} is not continuous, so that proximal gradient iterations have no step "
                 "for the blocks below it: use it with methods.nudged(beta=...)"
+            )
+
+
+def check_products(network: Network) -> None:
+    """Raise TypeError if a block multiplies variables: the norms of its map are not known before these have moved."""
+    for block in network.blocks:
+        if block.map.bilinear:
+            raise TypeError(
+                f"{block.name}: the parents of {block.map!r} multiply each other, so that proximal gradient iterations have no "
+                "step for them: use attention with methods.nudged() or methods.backprop()"
             )
 
 

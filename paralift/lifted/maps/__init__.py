@@ -1,9 +1,11 @@
 """What multiplies: maps z = A(x_parents; theta), affine in each parent and in theta."""
 
 from paralift.lifted.maps.affine import Diagonal, Linear
+from paralift.lifted.maps.attention import Mix, Scores
 from paralift.lifted.maps.base import Map, ShapeError
 from paralift.lifted.maps.combine import Add, Concatenate
 from paralift.lifted.maps.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from paralift.lifted.maps.embedding import Embedding, Readout
 from paralift.lifted.maps.pooling import (
     AdaptiveAveragePool1d,
     AdaptiveAveragePool2d,
@@ -14,7 +16,9 @@ from paralift.lifted.maps.pooling import (
     MaxPool2d,
     Upsample,
 )
+from paralift.lifted.maps.positions import Positions
 from paralift.lifted.maps.shape import Flatten, Keep, Reshape
+from paralift.lifted.maps.tied import Tied
 
 __all__ = [
     "AdaptiveAveragePool1d",
@@ -28,6 +32,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "Diagonal",
+    "Embedding",
     "Flatten",
     "GlobalAverage",
     "Keep",
@@ -35,7 +40,12 @@ __all__ = [
     "Map",
     "MaxPool1d",
     "MaxPool2d",
+    "Mix",
+    "Positions",
+    "Readout",
     "Reshape",
+    "Scores",
     "ShapeError",
+    "Tied",
     "Upsample",
 ]

@@ -29,17 +29,26 @@ class Linear(Map):
         Widths; `weight` has shape (in_features, out_features), `bias` (out_features,).
     bias : bool
         Whether there is an offset b.
+    gain : float
+        Factor on the initial weights, such as 1/sqrt(2 depth) at the end of a residual branch.
     """
 
     in_features: int
     out_features: int
     bias: bool = True
+    gain: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("in_features", "out_features"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"Linear: {name} is {value!r}, expected an integer of at least 1")
+        if not 0 <= self.gain < math.inf:
+            raise ValueError(f"Linear: gain is {self.gain!r}, expected a finite number of at least 0")
+
+    def __repr__(self) -> str:
+        gain = "" if self.gain == 1.0 else f", gain={self.gain!r}"  # sources of older runs do not have it
+        return f"Linear(in_features={self.in_features}, out_features={self.out_features}, bias={self.bias}{gain})"
 
     @property
     def offset(self) -> str | None:  # type: ignore[override]
@@ -67,7 +76,8 @@ class Linear(Map):
 
     def init(self, rng: np.random.Generator, gain: float) -> dict[str, np.ndarray]:
         """Return normal weights of variance gain / in_features (He et al. 2015 for gain = 2), and a zero offset."""
-        weight = rng.standard_normal((self.in_features, self.out_features)) * np.sqrt(gain / self.in_features)
+        deviation = self.gain * np.sqrt(gain / self.in_features)
+        weight = rng.standard_normal((self.in_features, self.out_features)) * deviation
         return {"weight": weight, "bias": np.zeros(self.out_features)} if self.bias else {"weight": weight}
 
     def apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> None:

@@ -32,6 +32,8 @@ class Map:
     """Name of the parameter, shape (width,), that is added to the last axis of the product, or None."""
     passes_through: ClassVar[bool] = False
     """Whether the pull on every parent is the residual itself, so that no product is needed."""
+    bilinear: ClassVar[bool] = False
+    """Whether parents multiply each other, so that the pull on one needs the value of another."""
 
     def input_shape(self) -> Shape | None:
         """Return the shape of the samples that the map declares to read, or None if it takes what it gets."""
@@ -48,6 +50,9 @@ class Map:
     def init(self, rng: np.random.Generator, gain: float) -> dict[str, np.ndarray]:
         """Return float64 initial parameters; `gain` is the variance factor that suits the activation (2 for ReLU)."""
         return {}
+
+    def check_values(self, x: Array, first: int = 0) -> None:
+        """Raise ValueError unless the samples `x` of the network's input, counted from `first`, suit the map."""
 
     def apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> None:
         """Write the product (without the offset) of the parents' samples `xs` into `out`."""

@@ -31,6 +31,19 @@ def skips():
     )
 
 
+def transformer():
+    """Attention, and a parameter that the first and the last block share: on the first and the last stage."""
+    return pl.networks.transformer(5, 3, width=8, depth=1, heads=2)
+
+
+def tied():
+    """Shared parameters within a stage or across two, for iterations, which know no attention."""
+    return pl.Sequential(
+        pl.Linear(6, 8), pl.Tanh(), pl.Linear(8, 8), pl.ReLU(), pl.Tied(pl.Linear(8, 8), to="linear2"), pl.ReLU(),
+        pl.Tied(pl.Linear(8, 8), to="linear2"), pl.Tanh(), pl.Linear(8, 4), pl.Softmax(),
+    )  # fmt: skip
+
+
 NETWORKS = {"chain": chain, "skips": skips}
 METHODS = {
     "nudged": lambda cuts: pl.methods.nudged(),
@@ -55,7 +68,12 @@ def data(n=110):
     return rng.standard_normal((n, 6)), rng.integers(0, 4, n)
 
 
-def train(network, method, comm, plan, batch_size=24):
+def tokens(n=110):
+    rng = np.random.default_rng(1)
+    return rng.integers(0, 5, (n, 3)).astype(float), rng.integers(0, 5, (n, 3))
+
+
+def train(network, method, comm, plan, batch_size=24, data=data):
     # Adam divides small gradients by their own size and so amplifies rounding; it is left to the sweeps.
     l1 = pl.optim.L1(1e-4)
     sweeps = not isinstance(method.inference, ProximalGradient)
@@ -91,6 +109,30 @@ def test_equals_one_rank(kind, method, grid):
     many = train(network, chosen, MPI.COMM_WORLD, Plan(shards, stages, bounds, micro_batches=3, schedule="flush"))
     one = train(network, chosen, None, Plan(1, 1, (0, n), micro_batches=3))
     assert_equal(many, one)
+
+
+def assert_tied(params, network):
+    """Replicas are equal bit for bit."""
+    assert network.ties
+    for tie in network.ties:
+        for block in tie.blocks:
+            np.testing.assert_array_equal(params[block][tie.name], params[tie.blocks[0]][tie.name])
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "method"), [("transformer", "nudged"), ("tied", "relative"), ("tied", "gauss_seidel"), ("tied", "descent")]
+)
+def test_tied_parameters_equal_one_ranks_and_each_other(kind, method, grid):
+    network, samples = (transformer(), tokens) if kind == "transformer" else (tied(), data)
+    shards, stages = grid
+    bounds = split(block_costs(network), stages)
+    chosen = METHODS[method](bounds[1:-1])
+    many = train(network, chosen, MPI.COMM_WORLD, Plan(shards, stages, bounds, 3, schedule="flush"), data=samples)
+    one = train(network, chosen, None, Plan(1, 1, (0, len(network.blocks)), micro_batches=3), data=samples)
+    assert_equal(many, one)
+    assert_tied(many.params, network)
 
 
 @pytest.mark.mpi

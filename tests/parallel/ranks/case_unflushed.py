@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from case_equal import GRIDS, NETWORKS, SIZE, assert_equal, data
+from case_equal import GRIDS, NETWORKS, SIZE, assert_equal, assert_tied, data, tokens, transformer
 from mpi4py import MPI
 
 import paralift as pl
@@ -51,6 +51,18 @@ def test_equals_one_rank(kind, method, rule, grid):
     many, one = plans(network, grid)
     settings = {"method": METHODS[method], "rule": RULES[rule]}
     assert_equal(train(network, MPI.COMM_WORLD, many, **settings), train(network, None, one, **settings))
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_a_transformer_with_tied_weights_equals_one_ranks(grid):
+    """Its first and last block share a parameter: gradients meet across stages while the next batch passes through."""
+    network = transformer()
+    many, one = plans(network, grid, micro_batches=4)
+    settings = {"data": tokens(), "test": tokens(11)}
+    found = train(network, MPI.COMM_WORLD, many, **settings)
+    assert_equal(found, train(network, None, one, **settings))
+    assert_tied(found.params, network)
 
 
 @pytest.mark.mpi
