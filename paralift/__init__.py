@@ -1,6 +1,7 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
 from paralift import data, losses, methods, optim
+from paralift.kernels.draw import sample_keys
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -28,10 +29,11 @@ from paralift.lifted.activations import (
 from paralift.lifted.gradient import value_and_grad
 from paralift.lifted.infer import Clamped, Free, Inferred, Nudged, infer
 from paralift.lifted.layers import Graph, Parallel, Residual, Sequential
-from paralift.lifted.maps import Add, Concatenate, Diagonal, Flatten, Linear, Reshape
+from paralift.lifted.maps import Add, Concatenate, Diagonal, Dropout, Flatten, Linear, Reshape
 from paralift.parallel.plan import Plan
 from paralift.training.fit import DivergedError, fit
 from paralift.training.result import Reason, Result
+from paralift.training.stopping import EarlyStopping
 
 __version__ = "0.1.0"
 
@@ -45,6 +47,8 @@ __all__ = [
     "data",
     "Diagonal",
     "DivergedError",
+    "Dropout",
+    "EarlyStopping",
     "ELU",
     "fit",
     "Flatten",
@@ -73,6 +77,7 @@ __all__ = [
     "Residual",
     "Result",
     "RMSNorm",
+    "sample_keys",
     "Sequential",
     "Sigmoid",
     "SiLU",

@@ -8,6 +8,7 @@ from typing import Any
 from paralift import data, losses, methods, optim
 from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
+from paralift.training.stopping import EarlyStopping
 
 Vocabulary = Mapping[str, Callable[..., Any]]
 
@@ -42,3 +43,5 @@ OPTIMIZER: Vocabulary = {
     **REGULARIZERS,
 }
 LOSS: Vocabulary = _subclasses(losses, losses.Loss)
+AUGMENT: Vocabulary = _subclasses(data, data.Augmentation)
+STOP: Vocabulary = _named(EarlyStopping)

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 CASES = sorted((Path(__file__).parent / "ranks").glob("case_*.py"))
-SIZES = {"case_signals": [2, 3], "case_kept": [2, 3], "case_resume": [1, 4], "case_halo": [2, 3, 4], "case_plan": [2, 4]}
+SIZES = {
+    "case_signals": [2, 3], "case_kept": [2, 3], "case_resume": [1, 4], "case_halo": [2, 3, 4], "case_plan": [2, 4],
+    "case_techniques": [2, 4],
+}  # fmt: skip
 """Numbers of ranks, where they are not all of `ALL`: what other cases try on the others need not be tried twice."""
 ALL = [1, 2, 3, 4]
 RUNS = [

@@ -49,7 +49,7 @@ class Estimator:
         self.neighbours = neighbours
         self.cuts = tuple(cuts)
         self.norms = Norms(stage)
-        self.state = LiftedState(stage, capacity)
+        self.state = LiftedState(stage, capacity, training=True)
         self.regularizers = state_regularizers(stage.network, method)
         check_steps(stage.network)
         self.total = zeros((stage.layout.size,), stage.like)
