@@ -296,7 +296,7 @@ def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping
     if values.get("loss") is not None:
         with mistakes.of("loss") as where:
             try:
-                values["loss"].check(network.blocks[-1].activation)
+                values["loss"].check(network.blocks[-1].activation, network.output_shape[-1])
             except ValueError as error:
                 raise ConfigError(f"{where}, key 'loss': {error}") from None
     _techniques(mistakes, network, method, values, tables.get("training", Training()))

@@ -56,7 +56,7 @@ def value_and_grad(
     """
     method = nudged() if method is None else method
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
-    loss.check(network.blocks[-1].activation)
+    loss.check(network.blocks[-1].activation, network.output_shape[-1])
     state_regularizers(network, method)
     kept: dict[Any, Callable] = {}
 

@@ -173,7 +173,7 @@ def fit(
     method = nudged() if method is None else method
     rule = optim.Adam(1e-3) if optimizer is None else optimizer
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
-    loss.check(network.blocks[-1].activation)
+    loss.check(network.blocks[-1].activation, network.output_shape[-1])
     state_regularizers(network, method)
     threads_or_one = 1 if threads is None else threads
     expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, checkpoints=checkpoints, threads=threads_or_one)

@@ -56,7 +56,7 @@ class Estimator:
 
     def lipschitz(self) -> np.ndarray:
         """Return the Lipschitz constants of the pulls at the present parameters, the same on all stages."""
-        weight = max(abs(beta) for _, beta in self.method.clamp.phases)
+        weight = self.loss.steepness * max(abs(beta) for _, beta in self.method.clamp.phases)
         return self.neighbours.sum_stages(self.norms.lipschitz(weight))
 
     def roles(self, beta: float) -> Roles:
