@@ -1,6 +1,7 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
 from paralift import data, losses, methods, networks, optim
+from paralift.kernels.draw import sample_keys
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -41,6 +42,7 @@ from paralift.lifted.maps import (
     ConvTranspose1d,
     ConvTranspose2d,
     Diagonal,
+    Dropout,
     Embedding,
     Flatten,
     GlobalAverage,
@@ -58,6 +60,7 @@ from paralift.lifted.maps import (
 from paralift.parallel.plan import Plan
 from paralift.training.fit import DivergedError, fit
 from paralift.training.result import Reason, Result
+from paralift.training.stopping import EarlyStopping
 
 __version__ = "0.1.0"
 
@@ -81,6 +84,8 @@ __all__ = [
     "data",
     "Diagonal",
     "DivergedError",
+    "Dropout",
+    "EarlyStopping",
     "ELU",
     "Embedding",
     "fit",
@@ -117,6 +122,7 @@ __all__ = [
     "Residual",
     "Result",
     "RMSNorm",
+    "sample_keys",
     "Scores",
     "Sequential",
     "Sigmoid",

@@ -5,6 +5,8 @@
     method = "nudged()"
     optimizer = "Adam(1e-3)"
     loss = "CrossEntropy()"
+    augment = ["Shift(1)", "Noise(0.1)"]
+    stop_early = "EarlyStopping(5)"
 
     [training]
     epochs = 20
@@ -33,7 +35,10 @@ from paralift.mistakes import ConfigError, Mistakes, lines_of, shown
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.versions import read_kappa
 from paralift.training.arguments import expect_patience
-from paralift.vocabulary import DATA, LOSS, METHOD, NETWORK, OPTIMIZER, Vocabulary
+from paralift.training.freezing import frozen_parameters
+from paralift.training.stopping import EarlyStopping
+from paralift.training.techniques import check_clip, read_clip, read_ema
+from paralift.vocabulary import AUGMENT, DATA, LOSS, METHOD, NETWORK, OPTIMIZER, STOP, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,9 @@ class Training:
     patience: float = 600.0
     device: str = "cpu"
     states_memory: int | str | None = None
+    clip: float | None = None
+    freeze: tuple[str, ...] = ()
+    ema: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,7 @@ class Config:
     data : Call
         The data set, not opened yet.
     network, method, optimizer, loss : Network, Method, Rule, Loss or None
+    augment, stop_early : tuple of Augmentation, EarlyStopping or None
     training, parallel : Training, Parallel
     text : str
         TOML that describes the same run; a run folder keeps it as ``config.toml``.
@@ -86,6 +95,8 @@ class Config:
     method: methods.Method = field(default_factory=methods.nudged)
     optimizer: optim.Rule = field(default_factory=optim.Adam)
     loss: losses.Loss | None = None
+    augment: tuple[data_sets.Augmentation, ...] = ()
+    stop_early: EarlyStopping | None = None
     training: Training = Training()
     parallel: Parallel = Parallel()
     text: str = ""
@@ -169,6 +180,7 @@ class Config:
             f.name: getattr(table, f.name) for table in (self.training, self.parallel) for f in fields(table)
         }
         parts = {"method": self.method, "optimizer": self.optimizer, "loss": self.loss, "config": self.text}
+        parts |= {"augment": self.augment, "stop_early": self.stop_early}
         return self.network, self.data.build(), {**parts, **options}
 
     def to_text(self) -> str:
@@ -177,12 +189,16 @@ class Config:
         parts += [f"method = {_quoted(self.method)}", f"optimizer = {_quoted(self.optimizer)}"]
         if self.loss is not None:
             parts.append(f"loss = {_quoted(self.loss)}")
+        if self.augment:
+            parts.append(f"augment = [{', '.join(map(_quoted, self.augment))}]")
+        if self.stop_early is not None:
+            parts.append(f"stop_early = {_quoted(self.stop_early)}")
         for name in TABLES:
             table = getattr(self, name)
             lines = {f.name: getattr(table, f.name) for f in fields(table)}
             if lines.get("batch_size", 1) is None:
                 lines["batch_size"] = "full"
-            parts += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in lines.items() if v is not None)]
+            parts += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in lines.items() if v not in (None, ()))]
         return "\n".join(parts) + "\n"
 
 
@@ -208,6 +224,13 @@ def read_network(where: str, key: str, value: Any) -> Network:
 def read_loss(where: str, key: str, value: Any) -> losses.Loss:
     """Build a loss from an expression; ConfigError as in `Config.from_text`."""
     return _object(LOSS, losses.Loss)(where, key, value)
+
+
+def read_augment(where: str, key: str, value: Any) -> tuple[data_sets.Augmentation, ...]:
+    """Build augmentations from a list of expressions; ConfigError as in `Config.from_text`."""
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}, key {key!r}: {shown(value)} was given, expected a list; for example {EXAMPLES[key]}")
+    return tuple(_built(where, key, _expression(where, f"{key}[{i}]", text, AUGMENT)) for i, text in enumerate(value))
 
 
 def _object(vocabulary: Vocabulary, kind: type) -> Callable[[str, str, Any], Any]:
@@ -273,9 +296,10 @@ def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping
     if values.get("loss") is not None:
         with mistakes.of("loss") as where:
             try:
-                values["loss"].check(network.blocks[-1].activation)
+                values["loss"].check(network.blocks[-1].activation, network.output_shape[-1])
             except ValueError as error:
                 raise ConfigError(f"{where}, key 'loss': {error}") from None
+    _techniques(mistakes, network, method, values, tables.get("training", Training()))
     blocks = len(network.blocks)
     if parallel.stages is not None and parallel.stages > blocks:
         with mistakes.of("parallel.stages") as where:
@@ -285,6 +309,28 @@ def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping
         with mistakes.of("parallel.schedule") as where:
             text = f"{method!r} iterates over lifted variables; \"unflushed\" is a schedule of sweeps: leave the key out"
             raise ConfigError(f"{where}, key 'parallel.schedule': {text}")
+
+
+def _techniques(
+    mistakes: Mistakes, network: Network, method: methods.Method, values: Mapping[str, Any], training: Training
+) -> None:
+    """Take down techniques that do not suit the network or the method."""
+    for augmentation in values.get("augment", ()):
+        with mistakes.of("augment") as where:
+            try:
+                augmentation.check(network.input_shape)
+            except ValueError as error:
+                raise ConfigError(f"{where}, key 'augment': {error}") from None
+    with mistakes.of("training.freeze") as where:
+        try:
+            frozen_parameters(network, training.freeze)
+        except ValueError as error:
+            raise ConfigError(f"{where}, key 'training.freeze': {error}") from None
+    with mistakes.of("training.clip") as where:
+        try:
+            check_clip(training.clip, method)
+        except ValueError as error:
+            raise ConfigError(f"{where}, key 'training.clip': {error}") from None
 
 
 def _checked(where: str, key: str, value: Any) -> Any:
@@ -305,17 +351,24 @@ def _checked(where: str, key: str, value: Any) -> Any:
         good, text = False, f"{text}, of at most 64 bits"
     if not good:
         raise ConfigError(f"{where}, key {key!r}: {shown(value)} was given, expected {text}")
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _readable(read: Callable[[Any], Any], value: Any) -> bool:
-    if isinstance(value, dict | list):  # which no reader takes, and which may be too deep for its words
+    if isinstance(value, dict | list) and read is not read_names:  # which may be too deep for words
         return False
     try:
         read(value)
     except ValueError:
         return False
     return True
+
+
+def read_names(value: Any) -> list[str]:
+    """Return a list of names; ValueError if it is none."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("no list of names")
+    return value
 
 
 def _quoted(value: Any) -> str:
@@ -341,6 +394,8 @@ EXAMPLES = {
     "method": '"nudged()"',
     "optimizer": '"Adam(1e-3)"',
     "loss": '"CrossEntropy()"',
+    "augment": '["Shift(2)", "Flip()"]',
+    "stop_early": '"EarlyStopping(5)"',
 }
 READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "data": read_data,
@@ -348,11 +403,16 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "method": _object(METHOD, methods.Method),
     "optimizer": _object(OPTIMIZER, optim.Rule),
     "loss": read_loss,
+    "augment": read_augment,
+    "stop_early": _object(STOP, EarlyStopping),
 }
 READABLE: Mapping[Any, str] = {
     read_bytes: 'a whole number of bytes, or text with a unit: "4GiB"',
     read_kappa: "a finite number of at least 0",
     expect_patience: "a positive, finite number of seconds",
+    read_clip: "a finite number greater than 0",
+    read_ema: "a number greater than 0 and less than 1",
+    read_names: 'a list of names, such as ["linear1", "linear2.bias"]',
 }
 TABLES: Mapping[str, type] = {"training": Training, "parallel": Parallel}
 VALUES: Mapping[str, Any] = {
@@ -366,6 +426,9 @@ VALUES: Mapping[str, Any] = {
     "training.patience": expect_patience,
     "training.device": ("cpu", "gpu"),
     "training.states_memory": read_bytes,
+    "training.clip": read_clip,
+    "training.freeze": read_names,
+    "training.ema": read_ema,
     "parallel.stages": 1,
     "parallel.micro_batches": 1,
     "parallel.schedule": ("unflushed", "flush"),

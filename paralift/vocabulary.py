@@ -8,6 +8,7 @@ from typing import Any
 from paralift import data, losses, methods, networks, optim
 from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
+from paralift.training.stopping import EarlyStopping
 
 Vocabulary = Mapping[str, Callable[..., Any]]
 
@@ -31,7 +32,6 @@ DATA: Vocabulary = _named(
 )  # fmt: skip
 NETWORK: Vocabulary = {
     **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel, layers.Attention),
-    **{name: getattr(networks, name) for name in networks.__all__},
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
     **{
@@ -46,3 +46,5 @@ OPTIMIZER: Vocabulary = {
     **REGULARIZERS,
 }
 LOSS: Vocabulary = _subclasses(losses, losses.Loss)
+AUGMENT: Vocabulary = _subclasses(data, data.Augmentation)
+STOP: Vocabulary = _named(EarlyStopping)

@@ -197,7 +197,7 @@ ERRORS = {
     "missing network": ('data = "digits"\n', r"the key 'network' is missing; for example network = \["),
     "unknown key": (
         'netwrk = "x"\n' + MINIMAL,
-        r"unknown key 'netwrk'; did you mean 'network'\? known: data, loss",
+        r"unknown key 'netwrk'; did you mean 'network'\? known: augment, data, loss",
     ),
     "unknown key in a table": (
         MINIMAL + "[training]\nepoch = 3\n",

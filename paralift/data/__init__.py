@@ -1,5 +1,6 @@
 """Data sets, and which of their samples a shard reads in which batch. Knows no network and no MPI."""
 
+from paralift.data.augment import Augmentation, Crop, Flip, Noise, Shift
 from paralift.data.builtin import digits, fashion_mnist, from_arrays, from_files, mnist, mnist1d
 from paralift.data.dataset import Dataset
 from paralift.data.denoising import denoising
@@ -14,14 +15,19 @@ from paralift.data.text import TextSource, text
 
 __all__ = [
     "ArraySource",
+    "Augmentation",
+    "Crop",
     "DataError",
     "Dataset",
     "Epoch",
+    "Flip",
     "Hdf5Source",
     "IdxSource",
+    "Noise",
     "NpzSource",
     "PatchSource",
     "Sampler",
+    "Shift",
     "Source",
     "TextSource",
     "denoising",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from paralift.kernels.arrays import Array, family
+from paralift.kernels.arrays import Array, family, from_host
 from paralift.lifted.exchange import Walls
 from paralift.lifted.inference.estimate import Estimator, state_regularizers
 from paralift.lifted.inference.proxgrad import ProximalGradient
@@ -45,10 +45,11 @@ def value_and_grad(
     -------
     callable
         Takes params as `Network.init` gives them, samples x of shape (n, *input_shape) in float32 or float64 and
-        targets y: integer labels (n, ...) or an array of the output's shape. Returns the mean loss over the samples (of
-        outputs with several axes over their rows: tokens, pixels) and its gradients, in the structure of params; both in
-        the library of x and on its device. Of tied parameters each replica gets the gradient in what they share. Work
-        buffers are kept from call to call for each number of samples and dtype.
+        targets y: integer labels (n, ...) or an array of the output's shape; for a network with `Dropout` also ``keys``, the
+        samples' `paralift.sample_keys`, by which masks are drawn. Returns the mean loss over the samples (of outputs with
+        several axes over their rows: tokens, pixels) and its gradients, in the structure of params; both in the library of x
+        and on its device. Of tied parameters each replica gets the gradient in what they share. Work buffers are kept from
+        call to call for each number of samples and dtype.
 
     Raises
     ------
@@ -57,11 +58,12 @@ def value_and_grad(
     """
     method = nudged() if method is None else method
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
-    loss.check(network.blocks[-1].activation)
+    loss.check(network.blocks[-1].activation, network.output_shape[-1])
     state_regularizers(network, method)
     kept: dict[Any, Callable] = {}
 
-    def evaluate(params: Params, x: Array, y: Array) -> tuple[float | Array, Gradients]:
+    def evaluate(params: Params, x: Array, y: Array, keys: np.ndarray | None = None) -> tuple[float | Array, Gradients]:
+        check_keys(network, x, keys)
         check_input(network, x)
         check_params(network, params)
         check_targets(network, loss, x, y)
@@ -69,7 +71,7 @@ def value_and_grad(
         if key not in kept:
             kept.clear()
             kept[key] = _engine(network, method, loss, x)
-        return kept[key](params, x, y)
+        return kept[key](params, x, y, keys)
 
     return evaluate
 
@@ -101,7 +103,9 @@ def _engine(network: Network, method: Method, loss: Loss, like: Array) -> Callab
             gradients(window)
             return value
 
-    def evaluate(params: Params, x: Array, y: Array) -> tuple[float | Array, Gradients]:
+    def evaluate(params: Params, x: Array, y: Array, keys: np.ndarray | None) -> tuple[float | Array, Gradients]:
+        if keys is not None:
+            state.keys[...] = from_host(keys, state.keys)
         stage.load(params)
         state.x[0][...] = x
         state.y = y
@@ -112,6 +116,20 @@ def _engine(network: Network, method: Method, loss: Loss, like: Array) -> Callab
         return (float(mean) if family(x) == "numpy" else mean), stage.layout.views(scaled)
 
     return evaluate
+
+
+def check_keys(network: Network, x: Array, keys: np.ndarray | None) -> None:
+    """Raise ValueError unless there is a key for each sample, where blocks draw by them."""
+    drawing = [b.name for b in network.blocks if b.map.draws]
+    if keys is None and drawing:
+        raise ValueError(
+            f"{drawing[0]} draws at random: pass keys=paralift.sample_keys(seed, epoch, numbers), by the numbers of the samples"
+        )
+    if keys is not None and (str(keys.dtype) != "uint64" or tuple(keys.shape) != (x.shape[0],)):
+        raise ValueError(
+            f"keys has dtype {keys.dtype} and shape {tuple(keys.shape)}, expected uint64 {(x.shape[0],)}: take "
+            "paralift.sample_keys(seed, epoch, numbers)"
+        )
 
 
 def displacement_of(method: Method) -> Displacement:

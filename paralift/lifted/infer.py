@@ -118,7 +118,8 @@ def infer(
     window = LiftedState(stage, start.shape[0]).window(start.shape[0])
     window.roles = _roles(network, by_variable, settings, loss, penalty, start)
     _set_start(window, by_variable, start)
-    constants = Norms(stage).lipschitz(abs(window.roles.beta) if window.roles.loss is not None else 1.0)
+    weight = abs(window.roles.beta) * loss.steepness if window.roles.loss is not None else 1.0
+    constants = Norms(stage).lipschitz(weight)
     window.stale.update(window.own)
     energy = [float(window.energy())]
     for _ in range(settings.iterations):
@@ -168,7 +169,7 @@ def _roles(
     output = roles.get(last)
     targeted = isinstance(output, Clamped | Nudged)
     if targeted:
-        loss.check(network.blocks[-1].activation)
+        loss.check(network.blocks[-1].activation, network.output_shape[-1])
         check_targets(network, loss, x, output.value if isinstance(output, Clamped) else output.target)  # type: ignore[union-attr]
     for v, role in roles.items():
         value = role.value if isinstance(role, Clamped) else role.target if isinstance(role, Nudged) else role.start

@@ -9,14 +9,17 @@ gradient, takes its slope.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from paralift.kernels.arrays import Array, namespace
-from paralift.kernels.clamp import cross_entropy
+from paralift.kernels.clamp import cross_entropy, soft_cross_entropy
 from paralift.lifted.activations import Identity, Sigmoid, Softmax
 from paralift.lifted.activations.base import Activation
+from paralift.optim.checks import set_number
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,13 @@ class Loss:
     `y` is an array of the output's shape or, for `CrossEntropy`, integer class labels of shape (rows,).
     """
 
-    def check(self, activation: Activation) -> None:
-        """Raise ValueError unless the loss fits the last activation."""
+    @property
+    def steepness(self) -> float:
+        """The largest factor of a row's pull, whose Lipschitz constant steps of proximal gradient iterations need."""
+        return 1.0
+
+    def check(self, activation: Activation, width: int | None = None) -> None:
+        """Raise ValueError unless the loss fits the last activation, and its `width` where that is given."""
 
     def takes_labels(self) -> bool:
         """Return whether integer labels may stand for one-hot rows."""
@@ -76,35 +84,78 @@ class BregmanLoss(Loss):
 
 @dataclass(frozen=True)
 class CrossEntropy(BregmanLoss):
-    """Cross-entropy after softmax; `y` integer labels (rows,) or rows of probabilities."""
+    """Cross-entropy after softmax; `y` integer labels (rows,) or rows of probabilities.
 
-    def check(self, activation: Activation) -> None:
-        """Raise ValueError unless the last activation is Softmax."""
+    A row's target is t_c = w_c ((1 - s) y_c + s / K), K the number of classes, and its loss -sum_c t_c log softmax(z)_c, as in
+    PyTorch; but a batch's loss is divided by its samples, not by their weights.
+
+    Parameters
+    ----------
+    smoothing : float
+        s, in [0, 1): so much of every label is spread evenly over the classes.
+    weights : tuple of float, optional
+        w, one for each class, none negative; all 1 by default.
+    """
+
+    smoothing: float = 0.0
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        set_number(self, "smoothing", below=1.0)
+        if self.weights is None:
+            return
+        if isinstance(self.weights, str) or not isinstance(self.weights, Sequence) or not self.weights:
+            raise TypeError(f"CrossEntropy: weights = {self.weights!r} was given, expected a tuple, one number for each class")
+        for k, weight in enumerate(self.weights):
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.0 <= weight < math.inf:
+                raise ValueError(f"CrossEntropy: weights[{k}] is {weight!r}, expected a finite number of at least 0")
+        object.__setattr__(self, "weights", tuple(map(float, self.weights)))
+
+    def __repr__(self) -> str:
+        given = {"smoothing": self.smoothing or None, "weights": self.weights}
+        return f"CrossEntropy({', '.join(f'{k}={v}' for k, v in given.items() if v is not None)})"
+
+    @property
+    def steepness(self) -> float:
+        """The largest weight."""
+        return 1.0 if self.weights is None else max(self.weights)
+
+    def check(self, activation: Activation, width: int | None = None) -> None:
+        """Raise ValueError unless the last activation is Softmax, and there is a weight for each of its outputs."""
         _expect(self, activation, Softmax)
+        if self.weights is not None and width is not None and len(self.weights) != width:
+            raise ValueError(f"{self!r}: {len(self.weights)} weights, the network has {width} outputs: give one for each class")
 
     def takes_labels(self) -> bool:
         """Return True."""
         return True
 
     def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
-        """Write beta (softmax(z) - y) into `g`; return the summed cross-entropy."""
+        """Write beta ((sum t) softmax(z) - t), which is beta (softmax(z) - y) for t = y, into `g`; return the summed loss."""
+        if self.smoothing or self.weights is not None:
+            return soft_cross_entropy(z, x, y, beta, self.smoothing, self._weights(z.shape[1]), g)
         if y.ndim == 1:
             return cross_entropy(z, x, y, beta, g)
         weighted_difference(x, y, beta, g)
         return self.value(activation, z, x, y)
 
     def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
-        """Return the sum of logsumexp(z) - <y, z>."""
+        """Return the sum of (sum t) logsumexp(z) - <t, z>, where t = y unless targets are smoothed or weighted."""
+        if self.smoothing or self.weights is not None:
+            return self.pull(activation, z, x, y, 1.0, namespace(z).empty_like(z))
         if y.ndim == 1:
             return cross_entropy(z, x, y, 1.0, namespace(z).empty_like(z))
         return namespace(z).sum(activation.phi(z) - namespace(z).sum(y * z, axis=1))
+
+    def _weights(self, classes: int) -> tuple[float, ...]:
+        return (1.0,) * classes if self.weights is None else self.weights
 
 
 @dataclass(frozen=True)
 class Squared(BregmanLoss):
     """Half the squared error after an identity output."""
 
-    def check(self, activation: Activation) -> None:
+    def check(self, activation: Activation, width: int | None = None) -> None:
         """Raise ValueError unless the last activation is the identity."""
         _expect(self, activation, Identity)
 
@@ -117,7 +168,7 @@ class Squared(BregmanLoss):
 class BinaryCrossEntropy(BregmanLoss):
     """Binary cross-entropy after a sigmoid, summed over the outputs of a row; `y` in [0, 1]."""
 
-    def check(self, activation: Activation) -> None:
+    def check(self, activation: Activation, width: int | None = None) -> None:
         """Raise ValueError unless the last activation is Sigmoid."""
         _expect(self, activation, Sigmoid)
 
@@ -131,7 +182,7 @@ class BinaryCrossEntropy(BregmanLoss):
 class ProximalLoss(Loss):
     """A loss on an identity output that is known by its value and its prox; sweeps take a subgradient of it."""
 
-    def check(self, activation: Activation) -> None:
+    def check(self, activation: Activation, width: int | None = None) -> None:
         """Raise ValueError unless the last activation is the identity."""
         _expect(self, activation, Identity)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from paralift.kernels.arrays import Array, Work, empty, from_host, namespace, zeros
 from paralift.lifted.layout import Layout
+from paralift.lifted.maps.base import Map
 from paralift.lifted.maps.combine import add
 from paralift.lifted.network import Block, Network, Params
 
@@ -92,6 +93,11 @@ class Stage:
         """Whether a block has running statistics, so that evaluation differs from training."""
         return bool(self.layout.tracked)
 
+    @property
+    def draws(self) -> bool:
+        """Whether a block draws random numbers of each sample, so that evaluation differs from training."""
+        return any(b.map.draws for b in self.blocks)
+
 
 class State:
     """The lifted variables of one batch on one stage, and the targets where the stage has the output.
@@ -107,7 +113,8 @@ class State:
     theta : mapping
         The parameters of its passes.
     training : bool
-        Whether running statistics are tracked; otherwise they are used.
+        Whether running statistics are tracked and random numbers drawn, by `keys`; otherwise statistics are used, and
+        nothing is random.
     apart : collection of int
         Variables whose pull has an array of its own, because something is added to it alone.
     gradients : mapping
@@ -134,6 +141,7 @@ class State:
         for v in sorted(stage.pulled, reverse=True):
             self.g[v] = self.g[self.shared[v]] if v in self.shared else self.new(shapes[v])
         self.y: Array | None = None
+        self.keys: Array | None = sample_keys_like(capacity, stage.like) if training else None
         self.loss = 0.0
         self._scratch: dict[tuple[int, ...], Array] = {}
         self._windows: dict[tuple[int, int], Window] = {}
@@ -198,6 +206,7 @@ class Window:
         self.x = {v: a[start:stop, ...] for v, a in state.x.items()}
         self.z = {v: a[start:stop, ...] for v, a in state.z.items()}
         self.g = {v: a[start:stop, ...] for v, a in state.g.items()}
+        self.keys = None if state.keys is None else state.keys[start:stop]
         self.work: dict[Any, list[Work]] = {}  # passes of sweeps, by what they are
         self.steps = tuple(Step(self, block) for block in self.stage.blocks)
         started = set(self.stage.outputs)
@@ -222,7 +231,7 @@ class Window:
         return result
 
     def _pull(self, step: Step, k: int, parent: int, adds: bool) -> Work:
-        map_, theta, xs, r, out = step.block.map, step.theta, step.xs, step.g, self.g[parent]
+        map_, theta, xs, r, out = step.map, step.theta, step.xs, step.g, self.g[parent]
         if not adds:
             return map_.bound_adjoint(theta, xs, r, k, out)
         if map_.passes_through:
@@ -252,12 +261,13 @@ class Step:
         After the block's part of a pass: lets messages advance.
     """
 
-    __slots__ = ("activation", "block", "forward", "g", "g2", "gradient", "gradients", "offset", "offset_gradient", "pulls",
-                 "then", "theta", "x", "x2", "xs", "z", "z2")  # fmt: skip
+    __slots__ = ("activation", "block", "forward", "g", "g2", "gradient", "gradients", "map", "offset", "offset_gradient",
+                 "pulls", "then", "theta", "x", "x2", "xs", "z", "z2")  # fmt: skip
 
     def __init__(self, window: Window, block: Block) -> None:
         v = block.index
         self.block = block
+        self.map = drawn(block, window.keys)
         self.activation = block.activation
         self.theta: Any = window.state.theta.get(block.name, {})
         self.gradients: Any = window.state.gradients.get(block.name, {})
@@ -270,17 +280,27 @@ class Step:
         self.offset_gradient = self.gradients[name] if name else None
         self.pulls: tuple[Work, ...] = ()
         self.then: Work | None = None
-        self.gradient = block.map.bound_gradient(self.xs, self.g, self.gradients) if self.gradients else _nothing
+        self.gradient = self.map.bound_gradient(self.xs, self.g, self.gradients) if self.gradients else _nothing
         self.forward = self._forward(window.state.training)
 
     def _forward(self, training: bool) -> tuple[Work, ...]:
         act = self.activation
-        product = self.block.map.bound_apply(self.theta, self.xs, self.z)
+        product = self.map.bound_apply(self.theta, self.xs, self.z)
         if not self.block.tracked():
             return product, act.bound_activate(self.z2, self.offset, self.x2)
         if not training:
             return product, partial(act.evaluate, self.z2, self.offset, self.x2, self.theta)
         return product, act.bound_train(self.z2, self.offset, self.x2, self.theta)
+
+
+def drawn(block: Block, keys: Array | None) -> Map:
+    """Return a block's map as it acts on samples with `keys`; without keys, as in evaluation."""
+    return block.map if keys is None or not block.map.draws else block.map.drawn(keys, block.index)
+
+
+def sample_keys_like(capacity: int, like: Array) -> Array:
+    """Return room for the keys of samples, by which all that is random about them is drawn."""
+    return zeros((capacity,), like, dtype=namespace(like).uint64)
 
 
 def _nothing() -> None:

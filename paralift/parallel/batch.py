@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from paralift.data.augment import Augmentation
 from paralift.kernels.arrays import Array, empty, namespace
+from paralift.kernels.draw import fill_keys
 
 
 @dataclass(frozen=True)
@@ -22,20 +25,25 @@ class Batch:
         Samples of the batch over all shards; of outputs with several axes their rows, which have a loss each.
     epoch, step : int
         From 0; counts batches over the whole run.
+    seed, first : int
+        Of what is drawn for its samples, and the number of the first local sample in the data set.
     """
 
     indices: np.ndarray
     size: int
     epoch: int
     step: int
+    seed: int = 0
+    first: int = 0
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The samples that a rank holds: x on the first stage, y on the last, None elsewhere."""
+    """The samples that a rank holds: x on the first stage, y on the last, None elsewhere; how x is changed for training."""
 
     x: Array | None
     y: Array | None
+    augment: Sequence[Augmentation] = ()
 
 
 def gather(source: Array, indices: Any, out: Array) -> None:
@@ -46,13 +54,19 @@ def gather(source: Array, indices: Any, out: Array) -> None:
         out[...] = namespace(source).take(source, namespace(source).asarray(indices), axis=0)
 
 
-def load(state: Any, shard: Shard, indices: np.ndarray, targets: Array | None) -> None:
-    """Bring the samples of a batch into a state's input and targets."""
-    n = len(indices)
+def load(state: Any, shard: Shard, batch: Batch, targets: Array | None) -> None:
+    """Bring the samples of a batch into a state's input and targets, and their keys where something is drawn by them."""
+    n = len(batch.indices)
+    keys = state.keys[:n] if state.keys is not None and (state.stage.draws or shard.augment) else None
+    if keys is not None:
+        fill_keys(batch.seed, batch.epoch, batch.first, batch.indices, keys)
     if shard.x is not None:
-        gather(shard.x, indices, state.x[0][:n])
+        x = state.x[0][:n]
+        gather(shard.x, batch.indices, x)
+        for k, augmentation in enumerate(shard.augment):
+            augmentation.apply(x, keys, -1 - k)
     if targets is not None:
-        gather(shard.y, indices, targets[:n])
+        gather(shard.y, batch.indices, targets[:n])
         state.y = targets
 
 

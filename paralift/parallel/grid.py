@@ -104,6 +104,10 @@ class Grid:
         """Start to sum a float64 array over all ranks; collective, but nobody waits before the result is asked for."""
         return PendingSum(self.world, values, self._names["world"])
 
+    def start_sum_stages(self, values: np.ndarray) -> PendingSum:
+        """Start to sum a float64 array over the stages of this shard; collective over them, as `start_sum`."""
+        return PendingSum(self.pipe, values, self._names["pipe"])
+
     def sum_stages(self, values: np.ndarray) -> np.ndarray:
         """Return the sum of a float64 array over the stages of this shard."""
         return _sum(self.pipe, values, self._names["pipe"])

@@ -92,7 +92,7 @@ class LiftedStep:
             self.estimator.norms.vectors.clear()
             self.epoch = batch.epoch
         self.halo.finish()  # what was sent of the last batch must have left before the next is loaded
-        load(self.estimator.state, self.shard, batch.indices, self.targets)
+        load(self.estimator.state, self.shard, batch, self.targets)
         start = self._start(batch)
         if isinstance(self.update, Explicit):
             value = self.estimator.gradient(n, start)
@@ -150,8 +150,9 @@ class LiftedStep:
             self._sum()
             constants = curvatures(window, self.halo, batch.size)
             anchor, tau = (theta, implicit.tau) if implicit else (None, np.inf)
-            block_steps(window, constants, batch.size, self.regularizer, anchor, tau)
+            block_steps(window, constants, batch.size, self.regularizer, anchor, tau, self.optimizer.options.frozen)
         self._heavy_ball(theta, batch.step)
+        self.optimizer.follow(batch.step)
         self.previous[...] = theta
         return value
 

@@ -54,7 +54,7 @@ class SweepStep:
 
     def __call__(self, batch: Batch, following: Batch | None = None) -> Array:
         """Train on a batch; return this shard's summed loss (0 on stages without the output)."""
-        load(self.state, self.shard, batch.indices, self.targets)
+        load(self.state, self.shard, batch, self.targets)
         parts, whole = self.windows(len(batch.indices))
         value = self.wave.run(parts, whole, self.total)
         self.optimizer(batch.step, 1.0 / (self.beta * batch.size))

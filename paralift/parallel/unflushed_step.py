@@ -181,7 +181,7 @@ class UnflushedStep:
             self.messages.sent(window)
         slot.batch = batch
         slot.parts, _ = slot.windows(len(batch.indices), self.plan, self.messages)
-        load(slot.state, self.shard, batch.indices, slot.targets)
+        load(slot.state, self.shard, batch, slot.targets)
         if not slot.posted:
             self._post(slot, batch)
         slot.posted = False

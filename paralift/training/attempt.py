@@ -37,6 +37,7 @@ from paralift.training.result import Result
 from paralift.training.run import Run, Saving
 from paralift.training.signals import Signals
 from paralift.training.tally import Tally
+from paralift.training.techniques import Techniques
 from paralift.training.worker import Worker
 
 
@@ -80,6 +81,7 @@ class Task:
     survive: bool
     progress: bool
     config: str | None
+    techniques: Techniques = Techniques()
     lost: int = 0
 
     def on_survivors(self, ranks: int, plan: Plan) -> Task:
@@ -147,7 +149,7 @@ def _attempt(task: Task, comm: Any, past: Copies | None) -> Result:
                 tally.show_plan(grid)
                 saving = Saving(opened.run, task.checkpoint_every, task.checkpoints)
                 parts = (worker, task.data, opened.folder, task.attributes, task.epochs, saving, opened.history)
-                run = Run(*parts, tally, signals, copies, task.lost)
+                run = Run(*parts, tally, signals, copies, task.lost, task.techniques.stop_early)
                 return run.result(run.loop(position, task.progress))
         except RankLost as lost:
             raise _Left(lost, copies if copies is not None and copies.kept else past, plan) from lost
@@ -162,11 +164,12 @@ def _worker(task: Task, grid: Grid, plan: Plan) -> Worker:
         return keep(shapes, n_local, task.like, budget, grid, share(grid, None if task.out is None else str(task.out)))
 
     parts = (task.network, task.data, task.method, task.rule, task.loss, sampler, task.epochs, task.like)
-    worker = Worker(grid, plan, *parts, task.kappa, place)
+    worker = Worker(grid, plan, *parts, task.kappa, place, task.techniques)
     if task.params is None:
         worker.stage.init(task.seed)
     else:
         worker.stage.load(task.params)
+    worker.optimizer.begin()
     return worker
 
 

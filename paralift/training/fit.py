@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paralift import optim
+from paralift.data.augment import Augmentation
 from paralift.lifted.inference.estimate import state_regularizers
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
@@ -19,6 +22,8 @@ from paralift.training.attempt import Task, train
 from paralift.training.planning import question_of
 from paralift.training.result import Result
 from paralift.training.run import DivergedError
+from paralift.training.stopping import EarlyStopping
+from paralift.training.techniques import Techniques
 
 __all__ = ["WORLD", "DivergedError", "fit"]
 
@@ -39,6 +44,11 @@ def fit(
     method: Method | None = None,
     optimizer: Any = None,
     loss: Loss | None = None,
+    augment: Sequence[Augmentation] = (),
+    clip: float | None = None,
+    freeze: Sequence[str] = (),
+    ema: float | None = None,
+    stop_early: EarlyStopping | None = None,
     epochs: int = 20,
     batch_size: int | None = 128,
     seed: int = 0,
@@ -79,6 +89,17 @@ def fit(
         regulariser only.
     loss : Loss, optional
         From `paralift.losses`; by default the one that belongs to the last activation.
+    augment : sequence of Augmentation, optional
+        From `paralift.data`: how training samples are changed at random, one after another. This and the next four
+        are told in docs/techniques.md.
+    clip : float, optional
+        Largest norm of the gradient over all parameters; late by one step, so that no rank waits.
+    freeze : sequence of str, optional
+        Blocks (``"linear1"``) and parameters (``"linear1.bias"``) that stay as they are; ``*`` stands for anything.
+    ema : float, optional
+        Decay of an average of the parameters, such as 0.999, which then is evaluated and returned instead of them.
+    stop_early : EarlyStopping, optional
+        When the run ends before its last epoch; the best epoch's parameters are returned.
     epochs : int
     batch_size : int or None
         Samples of a batch over all shards; None takes all samples as one batch.
@@ -152,7 +173,7 @@ def fit(
     method = nudged() if method is None else method
     rule = optim.Adam(1e-3) if optimizer is None else optimizer
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
-    loss.check(network.blocks[-1].activation)
+    loss.check(network.blocks[-1].activation, network.output_shape[-1])
     state_regularizers(network, method)
     threads_or_one = 1 if threads is None else threads
     expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, checkpoints=checkpoints, threads=threads_or_one)
@@ -167,17 +188,19 @@ def fit(
     like = array_like(dtype, device, ranks)
     dataset = as_dataset(data, test)
     check_shapes(network, dataset, loss)
+    techniques = Techniques(augment, clip, freeze, ema, stop_early).checked(network, dataset, method)
     batch = dataset.train.n_samples if batch_size is None else min(batch_size, dataset.train.n_samples)
     limit = None if memory is None else read_bytes(memory)
     fixed = {"stages": stages, "micro_batches": micro_batches, "schedule": schedule, "memory": limit}
     question = question_of(network, ranks, batch, method, rule, float_type(dtype).itemsize, **fixed)
+    question = replace(question, states=question.states + techniques.flats)
     attributes = {
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
         "data": dataset.name, "dtype": str(float_type(dtype)), "seed": seed, "batch_size": batch, "shuffle": shuffle,
-        "kappa": kappa,
+        "kappa": kappa, **techniques.attributes(),
     }  # fmt: skip
     task = Task(
         network, dataset, method, rule, loss, epochs, batch, seed, shuffle, params, like, question, plan, kappa, threads,
-        states_memory, attributes, out, resume, checkpoint_every, checkpoints, patience, survive, progress, config,
+        states_memory, attributes, out, resume, checkpoint_every, checkpoints, patience, survive, progress, config, techniques,
     )  # fmt: skip
     return train(task, comm)

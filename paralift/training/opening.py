@@ -111,13 +111,21 @@ def position_of(path: Path, attributes: Mapping[str, Any], n_batches: int) -> Po
         If it does not say so.
     """
     try:
-        found = Position(index(attributes["epoch"]), index(attributes["batch"]), float(attributes["loss_sum"]))
+        found = Position(
+            index(attributes["epoch"]), index(attributes["batch"]), float(attributes["loss_sum"]),
+            index(attributes.get("best_epoch", 0)), float(attributes.get("best_value", 0.0)),
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise checkpoints.CheckpointError(f"{path}: epoch, batch or loss_sum is missing or no number ({error})") from error
     if found.epoch < 0 or not 0 <= found.batch < n_batches or not math.isfinite(found.loss_sum):
         raise checkpoints.CheckpointError(
             f"{path}: epoch {found.epoch}, batch {found.batch}, loss_sum {found.loss_sum}: expected no negative epoch, a batch "
             f"of 0 to {n_batches - 1} and a finite sum"
+        )
+    if not 0 <= found.best_epoch <= found.epoch or not math.isfinite(found.best_value):
+        raise checkpoints.CheckpointError(
+            f"{path}: best_epoch {found.best_epoch}, best_value {found.best_value}: expected an epoch of 0 to {found.epoch} "
+            "and a finite figure"
         )
     return found
 

@@ -25,6 +25,7 @@ class Reason(Enum):
     """Why a run ended, as a sentence."""
 
     EPOCHS_DONE = "All epochs were done."
+    STOPPED_EARLY = "Stopped early: the figure that was watched had stopped improving."
     NOTHING_LEFT = "The checkpoint had all epochs done already."
     STOPPED = "Stopped by a signal, after a checkpoint."
     STOPPED_UNSAVED = "Stopped by a signal; without a run folder nothing was saved."

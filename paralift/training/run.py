@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from paralift.training.position import Position
 from paralift.training.progress import Bar
 from paralift.training.result import Reason, Result, scores
 from paralift.training.signals import Signals
+from paralift.training.stopping import Best, EarlyStopping
 from paralift.training.tally import Tally
 from paralift.training.worker import Worker
 
@@ -61,11 +62,13 @@ class Run:
     def __init__(
         self, worker: Worker, data: Dataset, folder: RunFolder | None, attributes: Mapping[str, Any], epochs: int,
         saving: Saving, history: list[dict[str, Any]], tally: Tally, signals: Signals,
-        copies: Copies | None = None, lost: int = 0,
+        copies: Copies | None = None, lost: int = 0, stop_early: EarlyStopping | None = None,
     ) -> None:  # fmt: skip
         self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
         self.epochs, self.saving, self.history, self.tally = epochs, saving, history, tally
         self.looks, self.copies, self.lost = Looks(worker.grid, signals), copies, lost
+        self.stop_early = stop_early
+        self.best: Best | None = None
         self.train_seconds, self.save_seconds, self.steps = 0.0, 0.0, 0  # of this run, without what a checkpoint brings
         self.traffic = Traffic()
         self.start = time.perf_counter()
@@ -74,11 +77,24 @@ class Run:
         """Train from a position; return why it ended."""
         first, n_batches = position.epoch, self.worker.sampler.n_batches
         shown = progress and self.worker.grid.rank == 0
+        self.best = Best(position.best_epoch, position.best_value) if position.best_epoch else None
+        if not position.batch and self.is_over(first):
+            return Reason.STOPPED_EARLY
         with Bar(shown, self.epochs * n_batches, first * n_batches + position.batch) as bar:
             for epoch in range(first, self.epochs):
-                if self.epoch(position if epoch == first else Position(epoch), bar):
+                if self.epoch(position if epoch == first else self.at(epoch), bar):
                     return Reason.STOPPED if self.saving.run is not None else Reason.STOPPED_UNSAVED
+                if self.is_over(epoch + 1):
+                    return Reason.STOPPED_EARLY
         return Reason.EPOCHS_DONE if first < self.epochs else Reason.NOTHING_LEFT
+
+    def at(self, epoch: int, batch: int = 0, loss_sum: float = 0.0) -> Position:
+        """Return a position of this run."""
+        return Position(epoch, batch, loss_sum) if self.best is None else Position(epoch, batch, loss_sum, *astuple(self.best))
+
+    def is_over(self, epochs: int) -> bool:
+        """Return whether early stopping ends the run after so many epochs."""
+        return self.stop_early is not None and self.stop_early.is_over(epochs, self.best)
 
     def epoch(self, position: Position, bar: Bar) -> bool:
         """Train one epoch, or what is left of it; return whether a signal ends the run."""
@@ -99,7 +115,7 @@ class Run:
             if pause:
                 worker.step.pause()
                 now = self.obey(self.looks.now(self.health(total), done), epoch)  # what diverged replaces no checkpoint
-                here = Position(epoch, done, now.loss)
+                here = self.at(epoch, done, now.loss)
                 if wish.save or wish.stop:
                     self.save(here)
                 if wish.stop:
@@ -121,10 +137,11 @@ class Run:
         self.tally.look()
         ACTIVITY.enter(f"the evaluation after epoch {epoch + 1}")
         self.record(epoch, now.loss, batch, (n_batches - position.batch) / seconds)
-        stop = any(look.stop for look in (wish, last, now)) and epoch + 1 < self.epochs
+        over = self.is_over(epoch + 1) or epoch + 1 == self.epochs
+        stop = any(look.stop for look in (wish, last, now)) and not over
         asked = any(look.save for look in (wish, last, now))
-        if stop or asked or epoch + 1 == self.epochs or (epoch + 1) % self.saving.every == 0:
-            self.save(Position(epoch + 1))
+        if stop or asked or over or (epoch + 1) % self.saving.every == 0:
+            self.save(self.at(epoch + 1))
         bar.epoch(self.history[-1], (epoch + 1) * n_batches, self.epochs)
         return stop
 
@@ -143,7 +160,8 @@ class Run:
         order = sampler.epoch(epoch)
         rows = self.worker.network.rows
         for t in range(first, sampler.n_batches):
-            yield Batch(order[t], rows * sampler.batch_global(t), epoch, epoch * sampler.n_batches + t)
+            step = epoch * sampler.n_batches + t
+            yield Batch(order[t], rows * sampler.batch_global(t), epoch, step, sampler.seed, sampler.local_range[0])
 
     def health(self, loss_sum: Any) -> float:
         """Return the loss summed over this rank's samples, NaN if a parameter is not finite."""
@@ -181,6 +199,11 @@ class Run:
         folder = self.folder
         self.worker.grid.together(None if folder is None else lambda: folder.record(record))
         LOG.info("%s", "  ".join(f"{key} {value:.6g}" for key, value in record.items()))
+        if self.stop_early is not None:
+            best = self.stop_early.after(record, self.best)
+            if best != self.best:
+                self.worker.keep_best()
+            self.best = best
 
     def measure(self) -> dict[str, float]:
         """Return the scores on training and test samples; collective."""
@@ -217,11 +240,15 @@ class Run:
         memory = np.zeros(worker.grid.size)
         memory[worker.grid.rank] = peak_memory()
         last = self.history[-1] if self.history else {}
+        best = {} if self.best is None else {"best_epoch": self.best.epoch}
+        if self.best is not None:  # whose parameters are the result
+            last = next((record for record in self.history if record["epoch"] == self.best.epoch), last)
         seconds = self.train_seconds / steps
         each = Traffic(*(total / steps for total in self.traffic))
         summary = {
             "ranks": worker.grid.size, "ranks_lost": self.lost, "shards": plan.shards, "stages": plan.stages,
             "plan": {"bounds": list(plan.bounds), "micro_batches": plan.micro_batches, "schedule": plan.schedule},
+            **best,
             **{k: v for k, v in last.items() if k.startswith(("test", "train", "loss", "energy", "epoch"))},
             "seconds": time.perf_counter() - self.start,
             "train_seconds": self.train_seconds,
@@ -239,6 +266,6 @@ class Run:
         summary = share(worker.grid, summary)
         folder = self.folder
         worker.grid.together(None if folder is None else lambda: folder.summary(summary))
-        params = worker.params()
+        params = worker.params(best=self.best is not None)
         worker.close()
         return Result(worker.network, worker.loss, params, self.history, reason, summary)

@@ -97,7 +97,13 @@ def places(worker: Worker, flight: bool) -> dict[str, Array]:
     """
     layout, step = worker.stage.layout, worker.step
     flats = {"params": worker.stage.flat, **{f"optimizer/{k}": a for k, a in worker.optimizer.arrays.items()}}
+    if worker.optimizer.average is not None:
+        flats["ema"] = worker.optimizer.evaluated()
+    if worker.best is not None:
+        flats["best"] = worker.best
     groups: dict[str, Params] = {name: layout.views(flat) for name, flat in flats.items()}
+    if worker.optimizer.clipping is not None:
+        groups["clip"] = worker.optimizer.clipping.views()
     if isinstance(step, UnflushedStep) and flight:
         groups |= {f"flight/{name}": views for name, views in step.in_flight().items()}
     return {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from paralift.data import Dataset, Sampler, Source, even_range, load_inputs, load_targets
-from paralift.kernels.arrays import Array, from_host, namespace, to_host
+from paralift.kernels.arrays import Array, from_host, namespace, to_host, zeros
 from paralift.lifted.gradient import check_labels
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.losses import Loss
@@ -30,11 +31,13 @@ from paralift.parallel.sweep_step import SweepStep
 from paralift.parallel.unflushed_step import UnflushedStep
 from paralift.training.metrics import resident_memory
 from paralift.training.result import score
+from paralift.training.techniques import Techniques
 
 MIN_CAPACITY = 64
 """Output rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
 TRAIN_ROWS = 8192
 """Output rows of training samples, over all shards, on which the training accuracy of an epoch is measured at most."""
+PLAIN = Techniques()
 
 
 class Worker:
@@ -55,12 +58,18 @@ class Worker:
         How far passes of an unflushed schedule look ahead.
     place : callable (shapes, n_local) -> Kept, optional
         Where variables that a method keeps of all samples go, called by all ranks; memory by default.
+    techniques : Techniques
+
+    Attributes
+    ----------
+    best : flat array or None
+        What was evaluated at the end of the best epoch so far, for early stopping.
     """
 
     def __init__(
         self, grid: Grid, plan: Plan, network: Network, data: Dataset, method: Method, rule: Any, loss: Loss,
         sampler: Sampler, epochs: int, like: Array, kappa: float = 0.0,
-        place: Callable[[Shapes, int], Kept] | None = None,
+        place: Callable[[Shapes, int], Kept] | None = None, techniques: Techniques = PLAIN,
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
         self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like)
@@ -69,8 +78,10 @@ class Worker:
         self.train, self.test = self._load(data)
         self.sample_bytes = resident_memory() - before
         self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY // network.rows, 1)
-        self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches)
-        parts = (self.stage, self.capacity, self.train, method, loss, self.messages, plan, self.optimizer)
+        self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches, techniques.options, grid)
+        self.best = None if techniques.stop_early is None else zeros(self.stage.flat.shape, like)
+        training = replace(self.train, augment=techniques.augment)
+        parts = (self.stage, self.capacity, training, method, loss, self.messages, plan, self.optimizer)
         self.step: SweepStep | UnflushedStep | LiftedStep
         if isinstance(method.inference, ProximalGradient):
             start, stop = sampler.local_range
@@ -80,8 +91,10 @@ class Worker:
             self.step = UnflushedStep(*parts, kappa)
         else:
             self.step = SweepStep(*parts, GradientSum(grid, self.stage))
-        if isinstance(self.step, LiftedStep) or self.stage.tracks:
-            self.forward = self.stage.state(self.capacity, training=False)
+        average = self.optimizer.average
+        if isinstance(self.step, LiftedStep) or self.stage.tracks or self.stage.draws or average is not None:
+            theta = None if average is None else self.stage.layout.views(average, tracked=self.stage.flat)
+            self.forward = self.stage.state(self.capacity, theta, training=False)
         else:
             self.forward = self.step.state
         self._targets = None if self.train.y is None else targets_like(self.train, self.capacity)
@@ -121,7 +134,7 @@ class Worker:
             return total
         for first in range(start, stop, self.capacity):
             indices = np.arange(first, min(stop, first + self.capacity))
-            load(self.forward, shard, indices, self._targets)
+            load(self.forward, shard, Batch(indices, len(indices), 0, 0), self._targets)
             windows = self.forward.windows(self.plan.rows(len(indices)))
             forward_only(self.messages, windows)
             if self.stage.has_output:
@@ -174,20 +187,31 @@ class Worker:
         acts = [s for s in shared if regularizer.on == "all" or len(s.shape) > 1]
         return sum(float(regularizer.value(self.stage.params[s.block][s.name])) for s in acts)
 
+    def keep_best(self) -> None:
+        """Keep what was evaluated last as the best so far."""
+        assert self.best is not None
+        self.best[...] = self.optimizer.evaluated()
+
     def close(self) -> None:
-        """Free requests and kept variables; local."""
+        """Free requests and kept variables; the stages of a shard wait for the norm that they sum."""
+        if self.optimizer.clipping is not None:
+            self.optimizer.clipping.finish()
         self.messages.free()
         if isinstance(self.step, LiftedStep):
             self.step.close()
 
-    def params(self) -> Params:
-        """Return all parameters as host arrays, on every rank; collective."""
+    def params(self, best: bool = False) -> Params:
+        """Return the parameters that a run returns, as host arrays, on every rank; collective.
+
+        Those of the best epoch if `best`, else the average where there is one, else what the optimiser left.
+        """
+        flat = self.best if best else self.optimizer.evaluated()
         found: dict[str, dict[str, np.ndarray]] = {}
 
         def take(_: str, views: Mapping[str, Mapping[str, np.ndarray]]) -> None:
             found.update({b: {k: a.copy() for k, a in arrays.items()} for b, arrays in views.items()})
 
-        collect_flats(self.grid, self.network, self.plan, self.stage, {"params": self.stage.flat}, take)
+        collect_flats(self.grid, self.network, self.plan, self.stage, {"params": flat}, take)
         dtype = np.dtype(str(self.stage.like.dtype).rsplit(".", 1)[-1])
         for block in self.network.blocks:
             for key, shape in (block.trained() | block.tracked()).items():

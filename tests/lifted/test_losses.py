@@ -11,6 +11,7 @@ from paralift.kernels import clamp as clamp_kernels
 from paralift.losses import Absolute, BinaryCrossEntropy, BregmanLoss, CrossEntropy, Huber, Squared
 
 ROWS, WIDTH = 8, 5
+WEIGHTS = (1.0, 0.5, 2.0, 0.0, 3.0)
 LABELS = np.array([0, 4, 2, 2, 1, 3, 0, 4])
 
 
@@ -39,6 +40,17 @@ CASES = {
     "labels": (CrossEntropy(), pl.Softmax(), LABELS, lambda z, y: cross_entropy(z, np.eye(WIDTH)[y])),
     "probabilities": (CrossEntropy(), pl.Softmax(), probabilities(), cross_entropy),
     "one-hot rows": (CrossEntropy(), pl.Softmax(), np.eye(WIDTH)[LABELS], cross_entropy),
+    "smoothed labels": (
+        CrossEntropy(smoothing=0.1), pl.Softmax(), LABELS, lambda z, y: cross_entropy(z, 0.9 * np.eye(WIDTH)[y] + 0.02)
+    ),
+    "smoothed and weighted labels": (
+        CrossEntropy(0.2, WEIGHTS), pl.Softmax(), LABELS,
+        lambda z, y: cross_entropy(z, np.array(WEIGHTS) * (0.8 * np.eye(WIDTH)[y] + 0.04)),
+    ),
+    "weighted probabilities": (
+        CrossEntropy(0.2, WEIGHTS), pl.Softmax(), probabilities(),
+        lambda z, y: cross_entropy(z, np.array(WEIGHTS) * (0.8 * y + 0.04)),
+    ),
     "squared": (Squared(), pl.Identity(), logits(2), lambda z, y: 0.5 * ((z - y) ** 2).sum()),
     "binary": (
         BinaryCrossEntropy(), pl.Sigmoid(), np.random.default_rng(3).random((ROWS, WIDTH)),
@@ -182,3 +194,51 @@ def test_default_losses():
     assert CrossEntropy().takes_labels() and not Squared().takes_labels() and not Huber().takes_labels()
     with pytest.raises(ValueError, match=r"delta is 0\.0"):
         Huber(0.0)
+
+
+def test_weights_and_smoothing_of_labels_kernel_and_formula_agree_and_keep_digits():
+    loss, z = CrossEntropy(0.1, WEIGHTS), 30.0 * logits()
+    x = pl.Softmax().sigma(z)
+    g, h = x.copy(), np.empty_like(z)
+    kernel = clamp_kernels.soft_cross_entropy(z, g, LABELS, 0.3, 0.1, WEIGHTS, g)  # g may be x
+    formula = clamp_kernels.soft_cross_entropy_formula(z, x, LABELS, 0.3, 0.1, WEIGHTS, h)
+    np.testing.assert_allclose(g, h, atol=1e-14)
+    assert kernel == pytest.approx(float(formula), rel=1e-12)
+    rows = loss.value(pl.Softmax(), z, x, np.eye(WIDTH)[LABELS])
+    assert rows == pytest.approx(kernel, rel=1e-12)
+    huge = np.array([[1e4, 0.0, -1e4, 0.0, 0.0]], np.float32)
+    found = loss.value(pl.Softmax(), huge, pl.Softmax().sigma(huge), np.array([2]))
+    assert found == pytest.approx(0.9 * 2.0 * 2e4 + 0.02 * (0.5e4 + 2.0 * 2e4 + 3e4), rel=1e-6)
+
+
+def test_proximal_gradient_iterations_descend_with_large_weights():
+    """Steps know how steep the loss is: E falls at every iteration."""
+    network = pl.Sequential(pl.Linear(4, 6), pl.ReLU(), pl.Linear(6, WIDTH), pl.Softmax())
+    x = np.random.default_rng(0).standard_normal((ROWS, 4))
+    roles = {"input": pl.Clamped(x), "output": pl.Clamped(LABELS)}
+    loss = CrossEntropy(0.1, tuple(50.0 * w for w in WEIGHTS))
+    found = pl.infer(network, network.init(0, "float64"), roles, pl.methods.ProximalGradient(30), loss=loss)
+    assert (np.diff(found.energy) <= 1e-12).all() and found.energy[-1] < found.energy[0]
+
+
+def test_the_text_of_a_cross_entropy_makes_it_again():
+    assert repr(CrossEntropy()) == "CrossEntropy()"
+    for loss in (CrossEntropy(0.1), CrossEntropy(weights=(1, 2.5)), CrossEntropy(0.3, [1.0])):
+        assert eval(repr(loss)) == loss
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "words"),
+    [
+        (lambda: CrossEntropy(1.0), ValueError, "smoothing = 1.0"),
+        (lambda: CrossEntropy(-0.1), ValueError, "smoothing = -0.1"),
+        (lambda: CrossEntropy(weights=3.0), TypeError, "weights = 3.0"),
+        (lambda: CrossEntropy(weights=()), TypeError, "one number for each class"),
+        (lambda: CrossEntropy(weights=(1.0, -1.0)), ValueError, r"weights\[1\] is -1.0"),
+        (lambda: CrossEntropy(weights=(1.0, "2")), ValueError, r"weights\[1\] is '2'"),
+        (lambda: CrossEntropy(weights=(1.0, 2.0)).check(pl.Softmax(), 3), ValueError, "2 weights, the network has 3 outputs"),
+    ],
+)
+def test_cross_entropies_that_cannot_be(build, error, words):
+    with pytest.raises(error, match=words):
+        build()

@@ -6,6 +6,7 @@ dE/dtheta of a block is Lipschitz with L = Lip(sigma) c / batch (docs/method.md,
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ def block_steps(
     regularizer: Any = None,
     anchor: Array | None = None,
     tau: float = np.inf,
+    frozen: Collection[tuple[str, str]] = (),
 ) -> None:
     """Move the parameters of every block by one proximal gradient step on E + |theta - anchor|^2 / (2 tau).
 
@@ -70,9 +72,13 @@ def block_steps(
         The parameters before an implicit step.
     tau : float
         Step of the implicit update.
+    frozen : collection of (block, parameter)
+        What does not move.
     """
     stage = window.stage
     for segment in stage.layout.segments:
+        if (segment.block, segment.name) in frozen:
+            continue
         step = 1.0 / (constants[segment.block, segment.name] + 1.0 / tau)
         part = slice(segment.start, segment.stop)
         pull = stage.gradient[part] / batch

@@ -49,14 +49,14 @@ class Estimator:
         self.neighbours = neighbours
         self.cuts = tuple(cuts)
         self.norms = Norms(stage)
-        self.state = LiftedState(stage, capacity)
+        self.state = LiftedState(stage, capacity, training=True)
         self.regularizers = state_regularizers(stage.network, method)
         check_steps(stage.network)
         self.total = zeros((stage.layout.size,), stage.like)
 
     def lipschitz(self) -> np.ndarray:
         """Return the Lipschitz constants of the pulls at the present parameters, the same on all stages."""
-        weight = max(abs(beta) for _, beta in self.method.clamp.phases)
+        weight = self.loss.steepness * max(abs(beta) for _, beta in self.method.clamp.phases)
         return self.neighbours.sum_stages(self.norms.lipschitz(weight))
 
     def roles(self, beta: float) -> Roles:

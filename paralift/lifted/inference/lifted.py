@@ -17,7 +17,7 @@ from paralift.lifted.inference.sweep import rows_of
 from paralift.lifted.losses import Loss
 from paralift.lifted.maps.combine import add
 from paralift.lifted.network import Block
-from paralift.lifted.stage import Stage, matrix
+from paralift.lifted.stage import Stage, drawn, matrix, sample_keys_like
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Roles:
 
 
 class LiftedState:
-    """Buffers for the lifted variables of at most `capacity` samples on a stage."""
+    """Buffers for the lifted variables of at most `capacity` samples on a stage; in training, their keys."""
 
-    def __init__(self, stage: Stage, capacity: int) -> None:
+    def __init__(self, stage: Stage, capacity: int, training: bool = False) -> None:
         self.stage = stage
         self.capacity = capacity
         shapes = stage.network.shapes
@@ -60,6 +60,7 @@ class LiftedState:
         self.g = self._arrays(sorted(stage.pulled), shapes)
         self.remote = self._arrays(stage.outputs, shapes)
         self.y: Array | None = None
+        self.keys = sample_keys_like(capacity, stage.like) if training else None
         self._scratch: dict[tuple[int, ...], Array] = {}
         self._windows: dict[int, LiftedWindow] = {}
 
@@ -91,6 +92,8 @@ class LiftedWindow:
             for group in (state.x, state.z, state.r, state.p, state.g, state.remote)
         )
         self.own: dict[int, Block] = {b.index: b for b in self.stage.blocks}
+        keys = None if state.keys is None else state.keys[:n]
+        self.maps = {b.index: drawn(b, keys) for b in self.stage.blocks}
         self.readers = {
             v: [(b, k) for b in self.stage.blocks for k, p in enumerate(b.parents) if p == v] for v in self.x
         }
@@ -113,7 +116,7 @@ class LiftedWindow:
     def project(self, b: Block) -> None:
         """Compute z of block `b` and sigma(z) into its residual's buffer."""
         theta: Any = self.stage.params.get(b.name, {})
-        b.map.apply(theta, [self.x[p] for p in b.parents], self.z[b.index])
+        self.maps[b.index].apply(theta, [self.x[p] for p in b.parents], self.z[b.index])
         offset = theta[b.map.offset] if b.map.offset else None
         b.activation.activate(matrix(self.z[b.index]), offset, matrix(self.r[b.index]))
 
@@ -153,7 +156,7 @@ class LiftedWindow:
             self.refresh(b.index)
             out = self.state.scratch(self.stage.network.shapes[v])[: self.n, ...] if started else g
             theta: Any = self.stage.params.get(b.name, {})
-            b.map.adjoint(theta, [self.x[p] for p in b.parents], self.r[b.index], k, out)
+            self.maps[b.index].adjoint(theta, [self.x[p] for p in b.parents], self.r[b.index], k, out)
             if started:
                 add(g, out, g)
             started = True
@@ -254,6 +257,6 @@ class LiftedWindow:
             if target is None:
                 continue
             self.refresh(v)
-            b.map.gradient([self.x[p] for p in b.parents], self.r[v], target)
+            self.maps[v].gradient([self.x[p] for p in b.parents], self.r[v], target)
             if b.map.offset:
                 sum_columns(matrix(self.r[v]), target[b.map.offset], accumulate=False)

@@ -5,6 +5,7 @@ from paralift.lifted.maps.attention import Mix, Scores
 from paralift.lifted.maps.base import Map, ShapeError
 from paralift.lifted.maps.combine import Add, Concatenate
 from paralift.lifted.maps.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
+from paralift.lifted.maps.dropout import Dropout
 from paralift.lifted.maps.embedding import Embedding, Readout
 from paralift.lifted.maps.pooling import (
     AdaptiveAveragePool1d,
@@ -32,6 +33,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "Diagonal",
+    "Dropout",
     "Embedding",
     "Flatten",
     "GlobalAverage",

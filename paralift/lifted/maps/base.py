@@ -34,6 +34,8 @@ class Map:
     """Whether the pull on every parent is the residual itself, so that no product is needed."""
     bilinear: ClassVar[bool] = False
     """Whether parents multiply each other, so that the pull on one needs the value of another."""
+    draws: ClassVar[bool] = False
+    """Whether it multiplies by random numbers of each sample in training, and so has `drawn`."""
 
     def input_shape(self) -> Shape | None:
         """Return the shape of the samples that the map declares to read, or None if it takes what it gets."""
@@ -76,6 +78,13 @@ class Map:
     def bound_gradient(self, xs: Sequence[Array], r: Array, out: Theta) -> Work:
         """Return `gradient` as work on these arrays."""
         return partial(self.gradient, xs, r, out)
+
+    def drawn(self, keys: Array, stream: int) -> Map:
+        """Return the map as it acts on samples with these `keys` (rows,), uint64, which change from batch to batch.
+
+        The map itself acts as in evaluation. `stream` tells the block's numbers from those of others (`kernels/draw.py`).
+        """
+        return self
 
     def norm(self, theta: Theta, parent: int) -> float | None:
         """Return the spectral norm of the linear part in `parent` where it is known in closed form, else None."""

@@ -10,6 +10,9 @@ In ``all.h5``:
     /params/<block>/<name>             parameters
     /optimizer/<state>/<block>/<name>  optimiser states
     /states/x<v>                       lifted variables of persistent methods, samples in the data set's order
+    /ema/<block>/<name>                average of the parameters, if there is one
+    /best/<block>/<name>               parameters of the best epoch so far, with early stopping
+    /clip/<block>/<name>               norms of the last gradients, with clipping
     /flight/<version>/<block>/<name>   what the next two batches of an unflushed wave read, in the middle of an epoch
     /norms/<block>                     power iterations of lifted methods, in the middle of an epoch
 

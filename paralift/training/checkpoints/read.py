@@ -111,6 +111,8 @@ def array(file: h5py.File, name: str, shape: Iterable[int], start: int | None = 
 def load_params(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], Mapping[str, Any]]:
     """Return the parameters and the attributes of a checkpoint, after comparing its checksums.
 
+    The parameters are those that the run would return: of the best epoch with early stopping, else an average if there is one.
+
     Raises
     ------
     CheckpointError
@@ -119,9 +121,10 @@ def load_params(path: str | Path) -> tuple[dict[str, dict[str, np.ndarray]], Map
     manifest = verify(path)
     found: dict[str, dict[str, np.ndarray]] = {}
     with open_file(path) as file, _damage_of(Path(path) / ALL):
-        for name, dataset in arrays_of(file["params"]):
+        group = next(name for name in ("best", "ema", "params") if name in file)
+        for name, dataset in arrays_of(file[group]):
             block, _, key = name.rpartition("/")
-            found.setdefault(block, {})[key] = array(file, f"params/{name}", dataset.shape)
+            found.setdefault(block, {})[key] = array(file, f"{group}/{name}", dataset.shape)
     return found, manifest.attributes
 
 
