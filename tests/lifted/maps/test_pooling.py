@@ -110,7 +110,7 @@ def test_global_average_and_upsample():
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_a_selection_puts_back_where_the_largest_lies(name):
-    """Moving r into x by its adjoint, what is selected from x + t adjoint(r) is x's selection + t r, for non-overlapping windows."""
+    """Moving r into x by its adjoint, x + t adjoint(r) selects what x does + t r (windows apart)."""
     map_, x, r = arrays(name)
     chosen = pulled(map_, x, np.ones_like(r))
     assert chosen.sum() == r.size and (chosen == chosen.round()).all()
