@@ -7,7 +7,8 @@ from paralift.lifted.losses import (
     CrossEntropy,
     Huber,
     Loss,
+    Several,
     Squared,
 )
 
-__all__ = ["Absolute", "BinaryCrossEntropy", "BregmanLoss", "CrossEntropy", "Huber", "Loss", "Squared"]
+__all__ = ["Absolute", "BinaryCrossEntropy", "BregmanLoss", "CrossEntropy", "Huber", "Loss", "Several", "Squared"]

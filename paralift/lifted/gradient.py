@@ -142,10 +142,13 @@ def displacement_of(method: Method) -> Displacement:
 def check_targets(network: Network, loss: Loss, x: Array, y: Array) -> None:
     """Raise ValueError or TypeError unless `y` fits `x`, the network's output and the loss."""
     shape, dtype = tuple(y.shape), str(y.dtype).rsplit(".", 1)[-1]
-    n, out = x.shape[0], network.output_shape
+    n, out, last = x.shape[0], network.output_shape, network.blocks[-1].activation
     if dtype.startswith("float"):
-        if shape != (n, *out):
-            raise ValueError(f"y has shape {shape}, expected {(n, *out)}: one row of the output's shape for each sample")
+        expected = (n, *out[:-1], loss.target_width(last, out[-1]))
+        if shape != expected:
+            raise ValueError(f"y has shape {shape}, expected {expected}: the targets of one output for each sample")
+        if family(y) == "numpy":
+            loss.check_rows(last, y.reshape(-1, shape[-1]))
         return
     if not dtype.startswith(("int", "uint")):
         raise TypeError(f"y has dtype {y.dtype}, expected integer labels or floating point targets")

@@ -17,7 +17,7 @@ import numpy as np
 
 from paralift.kernels.arrays import Array, namespace
 from paralift.kernels.clamp import cross_entropy, soft_cross_entropy
-from paralift.lifted.activations import Identity, Sigmoid, Softmax
+from paralift.lifted.activations import Heads, Identity, Sigmoid, Softmax
 from paralift.lifted.activations.base import Activation
 from paralift.optim.checks import set_number
 
@@ -40,6 +40,17 @@ class Loss:
     def takes_labels(self) -> bool:
         """Return whether integer labels may stand for one-hot rows."""
         return False
+
+    def target_width(self, activation: Activation, width: int) -> int:
+        """Return how many numbers a row of floating point targets has, for `width` outputs of the last activation."""
+        return width
+
+    def whole(self, activation: Activation, y: Array) -> Array:
+        """Return rows of floating point targets as what the outputs should be, shape (rows, width)."""
+        return y
+
+    def check_rows(self, activation: Activation, y: np.ndarray) -> None:
+        """Raise ValueError unless rows of floating point targets are such that the loss can be computed."""
 
     def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
         """Write the pull of beta times the loss of each row on the output into `g`; return the summed loss.
@@ -266,8 +277,125 @@ class Absolute(ProximalLoss):
         return xp.sign(d) * xp.where(xp.abs(d) > beta, xp.abs(d) - beta, xp.zeros_like(d))
 
 
+@dataclass(frozen=True, init=False, repr=False)
+class Several(Loss):
+    """A weighted sum of losses, one for each part of a last activation `Heads`.
+
+    A row of targets holds those of the parts side by side: a class number for a loss that takes labels, as many numbers as the
+    part has outputs for the others.
+
+    Parameters
+    ----------
+    *losses : Loss
+    weights : tuple of float, optional
+        Positive; all 1 by default.
+    """
+
+    losses: tuple[Loss, ...]
+    weights: tuple[float, ...]
+
+    def __init__(self, *losses: Loss, weights: Sequence[float] | None = None) -> None:
+        if not losses or not all(isinstance(loss, Loss) for loss in losses):
+            raise TypeError(f"Several: {losses!r} was given, expected losses, one for each part of Heads")
+        given = (1.0,) * len(losses) if weights is None else tuple(weights)
+        numbers = all(isinstance(w, int | float) and not isinstance(w, bool) and 0.0 < w < math.inf for w in given)
+        if len(given) != len(losses) or not numbers:
+            raise ValueError(f"Several: weights = {weights!r} was given, expected {len(losses)} positive numbers")
+        object.__setattr__(self, "losses", losses)
+        object.__setattr__(self, "weights", tuple(map(float, given)))
+
+    def __repr__(self) -> str:
+        weights = "" if set(self.weights) == {1.0} else f", weights={self.weights}"
+        return f"Several({', '.join(map(repr, self.losses))}{weights})"
+
+    @property
+    def steepness(self) -> float:
+        """The largest weight times what its loss has."""
+        return max(w * loss.steepness for loss, w in zip(self.losses, self.weights, strict=True))
+
+    def check(self, activation: Activation, width: int | None = None) -> None:
+        """Raise ValueError unless the last activation is Heads with a part for each loss, which fits it."""
+        _expect(self, activation, Heads)
+        assert isinstance(activation, Heads)
+        if len(activation.parts) != len(self.losses):
+            raise ValueError(f"{self!r}: {len(self.losses)} losses for the {len(activation.parts)} parts of {activation!r}")
+        for loss, (part, n) in zip(self.losses, activation.parts, strict=True):
+            loss.check(part, n)
+
+    def target_width(self, activation: Activation, width: int) -> int:
+        """Return 1 for each part whose loss takes labels, the outputs of the others, summed."""
+        return sum(y.stop - y.start for _, _, _, _, y in self._parts(activation))
+
+    def whole(self, activation: Activation, y: Array) -> Array:
+        """Return the targets with one-hot rows for labels."""
+        xp = namespace(y)
+        out = xp.empty((y.shape[0], sum(n for _, n in activation.parts)), dtype=y.dtype)  # type: ignore[attr-defined]
+        for loss, _, _, columns, of_y in self._parts(activation):
+            if loss.takes_labels():
+                out[:, columns] = y[:, of_y] == xp.arange(columns.stop - columns.start)[None, :]
+            else:
+                out[:, columns] = y[:, of_y]
+        return out
+
+    def check_rows(self, activation: Activation, y: np.ndarray) -> None:
+        """Raise ValueError unless the numbers of classes are whole and those of outputs of their part."""
+        for loss, _, part, columns, of_y in self._parts(activation):
+            if not loss.takes_labels():
+                continue
+            labels, classes = y[:, of_y.start], columns.stop - columns.start
+            wrong = np.flatnonzero((labels < 0) | (labels >= classes) | (labels != np.floor(labels)))
+            if wrong.size:
+                raise ValueError(
+                    f"targets, row {wrong[0]}, column {of_y.start}: {labels[wrong[0]]} was given, expected the number of one "
+                    f"of the {classes} classes of {part!r}, from 0"
+                )
+
+    def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write the pulls of the losses, side by side, into `g`; return their weighted sum."""
+        return self._each("pull", activation, z, x, y, beta, g)
+
+    def gradient(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        """Write beta times the gradients of the losses, side by side, into `g`; return their weighted sum."""
+        return self._each("gradient", activation, z, x, y, beta, g)
+
+    def value(self, activation: Activation, z: Array, x: Array, y: Array) -> Array:
+        """Return the weighted sum of the losses."""
+        parts = self._parts(activation)
+        return sum(w * loss.value(a, z[:, c], x[:, c], self._targets(loss, y[:, of_y])) for loss, w, a, c, of_y in parts)
+
+    def energy(self, activation: Activation, z: Array, x: Array, y: Array, beta: float) -> Array:
+        """Return the part of E whose gradient in z `pull` is, summed."""
+        parts = self._parts(activation)
+        return sum(loss.energy(a, z[:, c], x[:, c], self._targets(loss, y[:, of_y]), w * beta) for loss, w, a, c, of_y in parts)
+
+    def _each(self, name: str, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
+        total: Array = 0.0
+        for loss, weight, part, columns, of_y in self._parts(activation):
+            targets, out = self._targets(loss, y[:, of_y]), g[:, columns]
+            total = total + weight * getattr(loss, name)(part, z[:, columns], x[:, columns], targets, weight * beta, out)
+        return total
+
+    def _parts(self, activation: Activation) -> list[tuple[Loss, float, Activation, slice, slice]]:
+        """Return each loss with its weight, its part, and the columns of outputs and of targets."""
+        found, start = [], 0
+        for loss, weight, (part, columns) in zip(self.losses, self.weights, activation.cut(), strict=True):  # type: ignore[attr-defined]
+            n = 1 if loss.takes_labels() else loss.target_width(part, columns.stop - columns.start)
+            found.append((loss, weight, part, columns, slice(start, start + n)))
+            start += n
+        return found
+
+    @staticmethod
+    def _targets(loss: Loss, y: Array) -> Array:
+        if not loss.takes_labels():
+            return y
+        column = y[:, 0]
+        return column.astype("int64") if hasattr(column, "astype") else namespace(y).astype(column, namespace(y).int64)
+
+
 def default_loss(activation: Activation) -> Loss:
     """Return the loss that belongs to a last activation: its own Bregman penalty."""
+    if isinstance(activation, Heads):
+        return Several(*(default_loss(part) for part, _ in activation.parts))
     own = {Softmax: CrossEntropy, Identity: Squared, Sigmoid: BinaryCrossEntropy}
     return own.get(type(activation), BregmanLoss)()
 

@@ -265,8 +265,10 @@ def targets(rng: np.random.Generator, network: Network, loss: Loss, rows: int, l
     *outer, width = network.output_shape
     if loss.takes_labels():
         return rng.integers(0, width, (rows, *outer))
-    values = rng.standard_normal((rows * math.prod(outer), width))
-    return network.blocks[-1].activation.sigma(values).reshape(rows, *outer, width).astype(str(like.dtype))
+    last, n = network.blocks[-1].activation, rows * math.prod(outer)
+    if (numbers := loss.target_width(last, width)) != width:
+        return np.zeros((rows, *outer, numbers), str(like.dtype))  # there is a class 0 in every head
+    return last.sigma(rng.standard_normal((n, width))).reshape(rows, *outer, width).astype(str(like.dtype))
 
 
 class Bench:

@@ -31,14 +31,15 @@ def check_shapes(network: Network, data: Dataset, loss: Loss) -> None:
         raise ValueError(
             f"{data.name}: samples have shape {data.sample_shape}, the network reads {network.input_shape}"
         )
-    expected = network.output_shape[:-1] if data.labels else network.output_shape
+    *outer, width = network.output_shape
+    expected = (*outer,) if data.labels else (*outer, loss.target_width(network.blocks[-1].activation, width))
     if data.target_shape != expected:
         hint = "; integers are labels: take the argmax of one-hot rows, or store floats" if data.labels else ""
         what = "labels" if data.labels else "targets"
         raise ValueError(f"{data.name}: {what} have shape {data.target_shape}, expected {expected} for the network{hint}")
     if data.labels and not loss.takes_labels():
         raise ValueError(f"{data.name}: class labels, but {loss!r} takes floats: end the network with Softmax()")
-    classes, width = data.n_classes, network.output_shape[-1]
+    classes = data.n_classes
     if data.labels and classes is not None and classes > width:
         raise ValueError(f"{data.name}: {classes} classes, the network has {width} outputs")
 

@@ -112,7 +112,8 @@ def score(activation: Activation, loss: Loss, z: Any, x: Any, y: Any) -> np.ndar
     value = float(loss.value(activation, z, x, rows)) if len(rows) else 0.0
     if rows.ndim == 1:
         return np.array([value, float((to_host(x).argmax(axis=1) == to_host(rows)).sum()), len(rows)])
-    return np.array([value, float(((to_host(x) - to_host(rows)) ** 2).mean(axis=1).sum()), len(rows)])
+    expected = loss.whole(activation, rows)
+    return np.array([value, float(((to_host(x) - to_host(expected)) ** 2).mean(axis=1).sum()), len(rows)])
 
 
 def scores(total: np.ndarray, labels: bool) -> dict[str, float]:

@@ -124,6 +124,8 @@ class Worker:
             host = np.ascontiguousarray(load_targets(source, start, stop, dtype))
             if host.dtype.kind in "iu" and host.size:
                 check_labels(host, self.network.output_shape[-1])
+            elif host.dtype.kind == "f":
+                self.loss.check_rows(self.network.blocks[-1].activation, host.reshape(-1, host.shape[-1]))
             y = from_host(host, self.stage.like)
         return Shard(x, y)
 

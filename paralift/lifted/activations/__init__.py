@@ -4,6 +4,7 @@ from paralift.lifted.activations.base import Activation, NotMonotoneError
 from paralift.lifted.activations.batchnorm import BatchNorm, BatchNormalise
 from paralift.lifted.activations.causal import CausalSoftmax
 from paralift.lifted.activations.elementwise import Elementwise
+from paralift.lifted.activations.heads import Heads
 from paralift.lifted.activations.nonmonotone import GELU, SiLU
 from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
 from paralift.lifted.activations.piecewise import Hardtanh, Identity, LeakyReLU, ReLU, SoftThreshold
@@ -24,6 +25,7 @@ __all__ = [
     "GELU",
     "GroupSoftThreshold",
     "Hardtanh",
+    "Heads",
     "ISRU",
     "Identity",
     "LayerNorm",

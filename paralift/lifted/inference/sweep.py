@@ -110,6 +110,6 @@ def gradients(window: Window) -> None:
 
 
 def rows_of(y: Array, x: Array) -> Array:
-    """Return targets as rows that match the rows of the output: labels (rows,), others (rows, width)."""
+    """Return targets as rows that match the rows of the output: labels (rows,), others (rows, numbers of a target)."""
     labels = not str(y.dtype).rsplit(".", 1)[-1].startswith("float")
-    return namespace(y).reshape(y, (-1,) if labels else tuple(x.shape))
+    return namespace(y).reshape(y, (-1,) if labels else (x.shape[0], y.shape[-1]))
