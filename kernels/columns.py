@@ -17,6 +17,14 @@ def scale(x, gain, out):
 
 
 @jit
+def add_scaled(x, weight, out):
+    """Add weight x to `out`."""
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] += weight * x[i, j]
+
+
+@jit
 def products(x, r, out):
     """Write the sum over rows of x r into `out` (width,)."""
     for j in range(x.shape[1]):

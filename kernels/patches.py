@@ -1,4 +1,4 @@
-"""Convolutions as products: by tiles on NumPy arrays, by matrix products of patches on those of other libraries.
+"""Convolutions as products: by tiles or planes on NumPy arrays, by matrix products of patches on those of other libraries.
 
 Images are (n, height, width, channels), weights (kernel height, kernel width, channels of a group, outputs). A patch is the
 window that an output position sees, a row of kernel height x kernel width x channels numbers; a convolution is the product of
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paralift.kernels import convolve
+from paralift.kernels import convolve, narrow
 from paralift.kernels.arrays import Array, Work, bound_matmul, empty, namespace
 from paralift.kernels.windows import Windows
 
@@ -36,6 +36,8 @@ def bound_product(x: Array, weight: Array, out: Array, windows: Windows, groups:
     if windows.trivial and groups == 1:
         return bound_matmul(rows(x), rows(weight), rows(out))
     if isinstance(x, np.ndarray):
+        if narrow.suits_product(weight, groups):
+            return _contiguous(narrow.bound_product, x, weight, out, windows)
         return _contiguous(convolve.bound_product, x, weight, out, windows, groups)
     return partial(product_formula, x, weight, out, windows, groups)
 
@@ -45,6 +47,8 @@ def bound_transpose(r: Array, weight: Array, out: Array, windows: Windows, group
     if windows.trivial and groups == 1:
         return bound_matmul(rows(r), rows(weight).T, rows(out))
     if isinstance(r, np.ndarray):
+        if narrow.suits_transpose(weight, groups):
+            return _contiguous(narrow.bound_transpose, r, weight, out, windows)
         return _contiguous(convolve.bound_transpose, r, weight, out, windows, groups)
     return partial(transpose_formula, r, weight, out, windows, groups)
 
@@ -54,6 +58,8 @@ def bound_gradient(x: Array, r: Array, out: Array, windows: Windows, groups: int
     if windows.trivial and groups == 1:
         return bound_matmul(rows(x).T, rows(r), rows(out))
     if isinstance(x, np.ndarray):
+        if narrow.suits_gradient(out, windows, groups):
+            return _contiguous(narrow.bound_gradient, x, r, out, windows, convolve.bound_gradient)
         return _contiguous(convolve.bound_gradient, x, r, out, windows, groups)
     return partial(gradient_formula, x, r, out, windows, groups)
 

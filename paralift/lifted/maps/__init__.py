@@ -3,7 +3,7 @@
 from paralift.lifted.maps.affine import Diagonal, Linear
 from paralift.lifted.maps.attention import Mix, Scores
 from paralift.lifted.maps.base import Map, ShapeError
-from paralift.lifted.maps.combine import Add, Concatenate
+from paralift.lifted.maps.combine import Add, Combine, Concatenate
 from paralift.lifted.maps.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from paralift.lifted.maps.dropout import Dropout
 from paralift.lifted.maps.embedding import Embedding, Readout
@@ -25,6 +25,7 @@ __all__ = [
     "AdaptiveAveragePool1d",
     "AdaptiveAveragePool2d",
     "Add",
+    "Combine",
     "AveragePool1d",
     "AveragePool2d",
     "Concatenate",

@@ -1,15 +1,18 @@
-"""Maps with several parents: sum and concatenation."""
+"""Maps with several parents: sums and concatenation."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from paralift.kernels import columns
 from paralift.kernels.arrays import Array
-from paralift.lifted.maps.base import Map, Shape, ShapeError, Theta
+from paralift.lifted.maps.affine import rows
+from paralift.lifted.maps.base import Map, Shape, ShapeError, Theta, expect_parents
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,69 @@ class Concatenate(Map):
     def norm(self, theta: Theta, parent: int) -> float:
         """Return 1."""
         return 1.0
+
+
+@dataclass(frozen=True)
+class Combine(Map):
+    """z = the sum of the parents, which have one shape, with fixed weights; a single one is scaled.
+
+    Parameters
+    ----------
+    *weights : float
+        One for each parent.
+    """
+
+    weights: tuple[float, ...]
+
+    def __init__(self, *weights: float) -> None:
+        numbers = (isinstance(w, int | float) and not isinstance(w, bool) and math.isfinite(w) for w in weights)
+        if not weights or not all(numbers):
+            raise ValueError(f"Combine{weights!r}: expected finite numbers, one for each parent")
+        object.__setattr__(self, "weights", tuple(map(float, weights)))
+
+    def __repr__(self) -> str:
+        return f"Combine({', '.join(map(repr, self.weights))})"
+
+    def output_shape(self, *shapes: Shape) -> Shape:
+        """Return the common shape."""
+        expect_parents(self, shapes, len(self.weights))
+        if any(s != shapes[0] for s in shapes):
+            raise ShapeError(f"{self!r} expects parents of one shape, given {', '.join(map(str, shapes))}")
+        return shapes[0]
+
+    def apply(self, theta: Theta, xs: Sequence[Array], out: Array) -> None:
+        """Write the weighted sum of `xs` into `out`."""
+        scaled(xs[0], self.weights[0], out)
+        for x, weight in zip(xs[1:], self.weights[1:], strict=True):
+            add_scaled(x, weight, out)
+
+    def adjoint(self, theta: Theta, xs: Sequence[Array], r: Array, parent: int, out: Array) -> None:
+        """Write the parent's weight times r into `out`."""
+        scaled(r, self.weights[parent], out)
+
+    def norm(self, theta: Theta, parent: int) -> float:
+        """Return the modulus of the parent's weight."""
+        return abs(self.weights[parent])
+
+
+def scaled(a: Array, weight: float, out: Array) -> None:
+    """Write weight a into `out`."""
+    if isinstance(out, np.ndarray):
+        np.multiply(a, out.dtype.type(weight), out=out)
+    else:
+        out[...] = weight * a
+
+
+def add_scaled(a: Array, weight: float, out: Array) -> None:
+    """Add weight a to `out`, without a temporary where the library can."""
+    if not isinstance(out, np.ndarray):
+        out[...] = out + weight * a
+    elif weight == 1.0:
+        np.add(out, a, out=out)
+    elif weight == -1.0:
+        np.subtract(out, a, out=out)
+    else:
+        columns.add_scaled(rows(a), out.dtype.type(weight), rows(out))
 
 
 def add(a: Array, b: Array, out: Array) -> None:
