@@ -66,14 +66,14 @@ def mpirun_command(n: int, survive: bool = False) -> list[str]:
     """
     if n < 1:
         raise ValueError(f"{n} ranks were asked for, expected at least 1")
-    launcher, options = beside(), ()
+    launcher, options = beside(), list[str]()
     if not launcher.is_file():
         raise LaunchError(
             f"no MPI launcher {launcher}; install one: pip install 'paralift[mpi]', or use your cluster's own: "
             f"mpirun -n {n} {sys.executable} -m mpi4py -m paralift train ..."
         )
     if survive:
-        options = _survival(launcher, kind_of(launcher))
+        options += _survival(launcher, kind_of(launcher))
     return [str(launcher), *options, "-n", str(n), sys.executable, "-m", "mpi4py"]
 
 
