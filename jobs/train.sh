@@ -71,6 +71,9 @@ train() {
         wait $job; code=$?
     done
     say "the run ended with exit code $code"
+    if [ "$LAUNCHER" = srun ] && [ -n "$ended" ] && [ $code -gt 128 ] && [ "$before" != "$(newest "$run")" ]; then
+        code=$STOPPED # srun kills the ranks that end a moment later than the first
+    fi
     if [ "$ended" = limit ] && { [ $code = $STOPPED ] || [ $code = $KILLED ]; }; then
         back_to_the_queue "$before" "$(newest "$run")" && code=0
     fi

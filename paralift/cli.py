@@ -100,7 +100,8 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     code = STOPPED if stopped else 0
 
     def tell() -> None:
-        plot_run(out)
+        if result.history:  # a run may be stopped before its first epoch is done
+            plot_run(out)
         if not args.quiet:
             _print_summary(Console(), f"{out}: {result.reason}", result.summary)
         if stopped:
