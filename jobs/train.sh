@@ -5,16 +5,28 @@
 #   SIGTERM (scancel, preemption, the time limit itself): checkpoint and stop; SLURM decides what becomes of the job
 # The job's exit code is that of the run.
 #
-# PYTHON   the interpreter, instead of .venv/bin/python
-# MPIRUN   the launcher, instead of the mpirun beside the interpreter, or on PATH where there is none
-# WRAPPER  a command that starts each rank, such as jobs/own-gpu.sh
+# PYTHON    the interpreter, instead of .venv/bin/python
+# MPIRUN    the launcher, instead of the mpirun beside the interpreter, or on PATH where there is none
+# LAUNCHER  srun, to start the ranks by srun instead; SLURM_MPI_TYPE says how they find each other (pmix, pmi2)
+# WRAPPER   a command that starts each rank, such as jobs/own-gpu.sh
 
 STOPPED=75 # paralift/exits.py
 KILLED=140 # 128 + SIGUSR2: it came while the run started or ended, when nobody listened
 
 python=${PYTHON:-.venv/bin/python}
-mpirun=${MPIRUN:-$(dirname "$python")/mpirun}
-[ -x "$mpirun" ] || mpirun=$(command -v mpirun) || { echo "no mpirun beside $python nor on PATH: set MPIRUN" >&2; exit 2; }
+ranks=${SLURM_NTASKS:-1}
+stop=USR2 # what a launcher hands on to its ranks as the wish for a checkpoint and the end
+mpirun=
+if [ "$LAUNCHER" = srun ]; then
+    # Without --kill-on-bad-exit the others would wait for a rank that died. SLURM does not hand --cpus-per-task on to srun.
+    start=(srun --ntasks="$ranks" --kill-on-bad-exit=1 ${SLURM_CPUS_PER_TASK:+--cpus-per-task=$SLURM_CPUS_PER_TASK})
+else
+    mpirun=${MPIRUN:-$(dirname "$python")/mpirun}
+    [ -x "$mpirun" ] || mpirun=$(command -v mpirun) || { echo "no mpirun beside $python nor on PATH: set MPIRUN" >&2; exit 2; }
+    # --bind-to none: SLURM has chosen the cores already, and mpirun refuses to bind where it sees fewer than ranks.
+    start=("$mpirun" -n "$ranks" --bind-to none)
+    case $("$mpirun" --version 2>&1) in *HYDRA* | *"Intel(R) MPI"*) stop=TERM ;; esac # paralift/launchers.py: it dies of SIGUSR2
+fi
 
 # The Open MPI of the Python package index has no UCX. Another MPI, or another transport: set these before sbatch.
 export OMPI_MCA_pml=${OMPI_MCA_pml-ob1} OMPI_MCA_osc=${OMPI_MCA_osc-^ucx}
@@ -26,7 +38,9 @@ if [ "$(id -u)" = 0 ]; then # containers
 fi
 # The launcher, and its daemons on other nodes, must not kill the ranks at SIGTERM.
 deaf=("$python" "$PWD/jobs/deaf.py")
-if [ -x "$(dirname "$mpirun")/prted" ]; then
+if [ "$stop" = TERM ]; then
+    deaf=() # Hydra hands SIGTERM on, and outlives it
+elif [ -n "$mpirun" ] && [ -x "$(dirname "$mpirun")/prted" ]; then
     export PRTE_MCA_prte_launch_agent=${PRTE_MCA_prte_launch_agent-$(realpath -s "$python") ${deaf[1]} $(dirname "$mpirun")/prted}
 fi
 
@@ -46,19 +60,20 @@ train() {
     [ -n "$SLURM_CPUS_PER_TASK" ] && options+=(--threads "$SLURM_CPUS_PER_TASK")
     before=$(newest "$run")
     say "start ${SLURM_RESTART_COUNT:-0} on $SLURM_JOB_NODELIST, ${SLURM_NTASKS:-1} ranks, run folder $run"
-    # --bind-to none: SLURM has chosen the cores already, and mpirun refuses to bind where it sees fewer than ranks.
-    # Ranks know two signals: SIGUSR1 asks for a checkpoint, SIGUSR2 for a checkpoint and the end; mpirun hands both on.
     # shellcheck disable=SC2086  # WRAPPER may have arguments
-    "${deaf[@]}" "$mpirun" -n "${SLURM_NTASKS:-1}" --bind-to none $WRAPPER \
+    "${deaf[@]}" "${start[@]}" $WRAPPER \
         "$python" -m mpi4py -m paralift train "$1" --out "$run" --resume auto "${options[@]}" "${@:3}" &
     local job=$!
-    trap 'ended=limit; say "the time limit is near: checkpoint"; kill -USR2 $job 2>/dev/null' USR1
-    trap 'ended=term; say "SIGTERM: checkpoint"; kill -USR2 $job 2>/dev/null' TERM
+    trap 'ended=limit; say "the time limit is near: checkpoint"; kill -$stop $job 2>/dev/null' USR1
+    trap 'ended=term; say "SIGTERM: checkpoint"; kill -$stop $job 2>/dev/null' TERM
     wait $job; code=$?
     while [ $code -gt 128 ] && kill -0 $job 2>/dev/null; do # a signal ended the waiting, not the run
         wait $job; code=$?
     done
     say "the run ended with exit code $code"
+    if [ "$LAUNCHER" = srun ] && [ -n "$ended" ] && [ $code -gt 128 ] && [ "$before" != "$(newest "$run")" ]; then
+        code=$STOPPED # srun kills the ranks that end a moment later than the first
+    fi
     if [ "$ended" = limit ] && { [ $code = $STOPPED ] || [ $code = $KILLED ]; }; then
         back_to_the_queue "$before" "$(newest "$run")" && code=0
     fi

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,9 +23,13 @@ from paralift.arguments import parse
 from paralift.config import Config, read_data, read_loss, read_network
 from paralift.exits import INTERRUPTED, STOPPED
 from paralift.launch import LaunchError, line, mpi_environment, mpirun_command, run
+from paralift.parallel.activity import ACTIVITY
+from paralift.parallel.ending import finalize_at_exit
 from paralift.parallel.grid import AgreedError, Grid
+from paralift.parallel.stall import StallWatch
 from paralift.parallel.survival import leave_without_finalize
 from paralift.parallel.world import find_world
+from paralift.training.logbook import Logbook
 from paralift.training.plan_table import number, print_table, span
 
 T = TypeVar("T")
@@ -87,21 +91,30 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     from paralift.training.result import Reason
 
     config = _together(lambda: _config(args))
-    network, data, options = _together(config.build)
-    out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
+    world, patience = find_world(), config.training.patience
+    with _watched(world, patience, "the start, reading the configuration and data"):
+        network, data, options = _together(config.build)
+        out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
     result = _fit(network, data, **options, out=out, resume=args.resume, survive=args.ft, progress=not args.quiet)
     stopped = result.reason in (Reason.STOPPED, Reason.STOPPED_UNSAVED)
-    if _rank() == 0:
-        plot_run(out)
+    code = STOPPED if stopped else 0
+
+    def tell() -> None:
+        if result.history:  # a run may be stopped before its first epoch is done
+            plot_run(out)
         if not args.quiet:
             _print_summary(Console(), f"{out}: {result.reason}", result.summary)
         if stopped:
             print(f"paralift: {result.reason} Go on with: --out {out} --resume auto", file=sys.stderr, flush=True)
-    code = STOPPED if stopped else 0
-    if result.summary["ranks_lost"]:
+
+    if result.summary["ranks_lost"]:  # the world knows the dead as well
+        if _rank() == 0:
+            tell()
         leave_without_finalize(code)
-    if stopped:
-        _together(lambda: None)  # a rank that ends with a code ends the job: not before rank 0 has drawn and spoken
+    with _watched(world, patience, "the end, drawing curves"):
+        _together(tell if _rank() == 0 else lambda: None)  # nobody leaves before rank 0 has drawn and spoken
+    if world is not None:
+        finalize_at_exit(patience)
     return code
 
 
@@ -305,6 +318,14 @@ def _together(function: Callable[[], T]) -> T:
             error = found
         grid.agree(error)
         return value  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _watched(world: Any, patience: float, phase: str) -> Iterator[None]:
+    """Enter a phase outside of `fit` in which a rank that waits too long is named, and ends the job."""
+    with Logbook(_rank()), StallWatch(world, patience):
+        ACTIVITY.enter(phase)
+        yield
 
 
 def _rank() -> int:

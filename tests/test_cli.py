@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,9 +17,11 @@ import paralift as pl
 from paralift import advice, cli
 from paralift.arguments import parse
 from paralift.cli import main
+from paralift.exits import STOPPED
 from paralift.parallel.cost import count
 from paralift.parallel.grid import AgreedError
 from paralift.training import checkpoints
+from paralift.training.result import Reason
 
 COMMANDS = ("train", "run", "evaluate", "plot", "plan", "bench", "doctor")
 CONFIG = """\
@@ -184,6 +187,14 @@ def test_plan_by_stages_and_of_a_full_batch(config, capsys):
     table = capsys.readouterr().out
     assert "1 shard x 2 stages, batch 1437, 4 micro-batches" in table
     assert "1: linear1 " in table and "2: linear2 " in table
+
+
+def test_a_run_that_is_stopped_before_its_first_epoch_is_done(config, monkeypatch, capsys):
+    """There are no curves to draw yet."""
+    stopped = SimpleNamespace(history=[], reason=Reason.STOPPED, summary={"ranks_lost": 0})
+    monkeypatch.setattr(cli, "_fit", lambda *arguments, **options: stopped)
+    assert main(["train", config, "--out", "run", "--quiet"]) == STOPPED
+    assert "Go on with: --out run --resume auto" in capsys.readouterr().err
 
 
 def test_run_starts_train_with_the_same_arguments(config, monkeypatch):

@@ -8,6 +8,7 @@ from typing import Any
 
 from paralift import control_groups
 from paralift.kernels.arrays import Array, family, namespace
+from paralift.parallel.activity import ACTIVITY
 
 UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 SHARE = 0.5
@@ -63,9 +64,10 @@ def ranks_of_node(world: Any) -> int:
         return 1
     from mpi4py import MPI
 
-    node = world.Split_type(MPI.COMM_TYPE_SHARED)
-    n = node.Get_size()
-    node.Free()
+    with ACTIVITY.waiting("the ranks of this computer"):
+        node = world.Split_type(MPI.COMM_TYPE_SHARED)
+        n = node.Get_size()
+        node.Free()
     return n
 
 

@@ -58,9 +58,10 @@ class Grid:
         self.pipe: Any = None
         self.group: Any = None
         if comm is not None and size > 1:
-            self.world = comm.Dup()
-            self.pipe = self.world.Split(self.shard, self.stage)
-            self.group = self.world.Split(self.stage, self.shard)
+            with ACTIVITY.waiting(f"a grid with {_others(range(size), self.rank)}"):
+                self.world = comm.Dup()
+                self.pipe = self.world.Split(self.shard, self.stage)
+                self.group = self.world.Split(self.stage, self.shard)
 
     def __enter__(self) -> Grid:
         return self
@@ -73,8 +74,9 @@ class Grid:
 
     def free(self) -> None:
         """Free the communicators; collective."""
-        for comm in self.communicators:
-            comm.Free()
+        with ACTIVITY.waiting(f"the end of a grid with {_others(range(self.size), self.rank)}"):
+            for comm in self.communicators:
+                comm.Free()
         self.world = self.pipe = self.group = None
         self._parts.clear()
 

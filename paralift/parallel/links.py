@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.cost import Line
 
 REPEATS = 8
@@ -46,13 +47,15 @@ def measure_links(comm: Any, message_bytes: int, sum_bytes: int) -> Links:
         The largest amounts that will be sent.
     """
     arrival, handling = {}, {}
-    for size in _two_sizes(message_bytes):
-        arrival[size], handling[size] = _pair(comm, size)
+    with ACTIVITY.waiting(f"a message of rank {comm.Get_rank() ^ 1}"):
+        for size in _two_sizes(message_bytes):
+            arrival[size], handling[size] = _pair(comm, size)
     hops, parts = 2 * (comm.Get_size() - 1), comm.Get_size()
     sums, busy = {}, {}
-    for size in _two_sizes(sum_bytes):
-        seconds, occupied = _sum(comm, size)
-        sums[size / parts], busy[size / parts] = seconds / hops, occupied / hops
+    with ACTIVITY.waiting("a sum over all ranks"):
+        for size in _two_sizes(sum_bytes):
+            seconds, occupied = _sum(comm, size)
+            sums[size / parts], busy[size / parts] = seconds / hops, occupied / hops
     message, total = _line(arrival), _line(sums)
     return Links(message, total, _part(_line(handling), message), _part(_line(busy), total))
 

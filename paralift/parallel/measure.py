@@ -28,6 +28,7 @@ from paralift.lifted.maps import Linear
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Block, Network
 from paralift.lifted.stage import Stage, Step, Window
+from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.cost import NOTHING, BlockCost, Costs, Line, count
 from paralift.parallel.crossing import crossing
 from paralift.parallel.grid import Grid
@@ -104,7 +105,8 @@ def measure(
     trial = Trial(network, like, rows, method, loss, rule)
     grid = Grid(None, 1, 1) if grid is None else grid
     if grid.world is not None:
-        grid.world.Barrier()
+        with ACTIVITY.waiting("all ranks to begin measuring"):
+            grid.world.Barrier()
     costs, error = count(network, len(rule.state_names)), None
     try:
         costs = measure_here(trial)
@@ -123,7 +125,8 @@ def agreed(comm: Any, costs: Costs) -> Costs:
     """Return the costs of the slowest rank in each part: the same numbers on every rank; collective."""
     numbers = np.array(_numbers(costs))
     most = np.empty_like(numbers)
-    comm.Allreduce(numbers, most, op=_max())
+    with ACTIVITY.waiting("the costs of all ranks"):
+        comm.Allreduce(numbers, most, op=_max())
     return _like(costs, list(map(float, most)))
 
 

@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from types import TracebackType
+from typing import Any
 
 from paralift.exits import STALLED
 from paralift.parallel.activity import ACTIVITY, Wait
 from paralift.parallel.ending import end_job
-from paralift.parallel.grid import Grid
 
 LOG = logging.getLogger("paralift")
 WARN = 0.1
@@ -26,18 +26,19 @@ class StallWatch:
 
     Parameters
     ----------
-    grid : Grid
+    world : mpi4py.MPI.Comm or None
+        All ranks of the run.
     patience : float
         Seconds.
     """
 
-    def __init__(self, grid: Grid, patience: float) -> None:
-        self.grid, self.patience = grid, patience
+    def __init__(self, world: Any, patience: float) -> None:
+        self.world, self.patience = world, patience
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="paralift stall watch", daemon=True)
 
     def __enter__(self) -> StallWatch:
-        if self.grid.world is not None:
+        if self.world is not None and self.world.Get_size() > 1:
             self._thread.start()
         return self
 
@@ -74,4 +75,4 @@ class StallWatch:
 
     def _give_up(self, wait: Wait, seconds: float) -> None:
         LOG.error("%s: that is too long, the job is ended", self._text(wait, seconds))
-        end_job(self.grid.world, STALLED)
+        end_job(self.world, STALLED)

@@ -32,7 +32,7 @@ from paralift.parallel.watch import guard
 from paralift.training.copies import Copies
 from paralift.training.logbook import LOG, Logbook
 from paralift.training.opening import open_run, stored
-from paralift.training.planning import decide
+from paralift.training.planning import Decision, decide
 from paralift.training.result import Result
 from paralift.training.run import Run, Saving
 from paralift.training.signals import Signals
@@ -120,23 +120,35 @@ class _Left(Exception):  # noqa: N818
 
 
 def _attempt(task: Task, comm: Any, past: Copies | None) -> Result:
+    with Logbook(0 if comm is None else comm.Get_rank()) as logbook, StallWatch(comm, task.patience):
+        ACTIVITY.enter("the start, measuring the plan")
+        decision = _decision(task, comm)
+        ACTIVITY.enter("the start, reading data and making buffers")
+        return _planned(task, comm, past, decision, logbook)
+
+
+def _decision(task: Task, comm: Any) -> Decision:
     trial = Trial(task.network, task.like, task.batch_size, task.method, task.loss, task.rule)
     old = stored(comm, task.out, task.resume)
     question = task.question
     if question.schedule is None and old is not None:  # a resumed run goes on as it was
         question = replace(question, schedule=old.schedule)
     with threads(comm, task.threads), _quiet():
-        decision = decide(task.wanted, question, trial, comm, old)
+        return decide(task.wanted, question, trial, comm, old)
+
+
+def _planned(task: Task, comm: Any, past: Copies | None, decision: Decision, logbook: Logbook) -> Result:
+    """Run the task by a plan."""
     plan = decision.plan
     copied = task.survive and not isinstance(task.method.inference, ProximalGradient)
     copies = Copies() if copied and comm is not None and comm.Get_size() > 1 else None
     with Grid(comm, plan.shards, plan.stages) as grid:
+        logbook.place(grid)
         try:
             with (
-                guard(grid), StallWatch(grid, task.patience), Logbook(grid) as logbook, surviving(grid, task.survive),
-                threads(comm, task.threads), _quiet(), Signals() as signals, ExitStack() as stack,
+                guard(grid), surviving(grid, task.survive), threads(comm, task.threads), _quiet(),
+                Signals() as signals, ExitStack() as stack,
             ):  # fmt: skip
-                ACTIVITY.enter("the start, reading data and making buffers")
                 tally = Tally(decision, task.progress)
                 worker = _worker(task, grid, plan)
                 ACTIVITY.enter("the start, opening the run folder")

@@ -35,23 +35,27 @@ class Logbook:
 
     Parameters
     ----------
-    grid : Grid
+    rank : int
     """
 
-    def __init__(self, grid: Grid) -> None:
-        self.name = f"rank-{grid.rank}.log"
-        self.where = f"rank {grid.rank} (shard {grid.shard}, stage {grid.stage})"
+    def __init__(self, rank: int) -> None:
+        self.name, self.where = f"rank-{rank}.log", f"rank {rank}"
         self.handlers: list[logging.Handler] = []
         self.early = MemoryHandler(EARLY, logging.CRITICAL + 1, flushOnClose=False)
         self.level = LOG.level
 
     def __enter__(self) -> Logbook:
         LOG.setLevel(logging.INFO)
-        screen = logging.StreamHandler(sys.stderr)
-        screen.setLevel(logging.WARNING)
-        self._add(screen, f"paralift: {self.where}: %(message)s")
+        self.screen = logging.StreamHandler(sys.stderr)
+        self.screen.setLevel(logging.WARNING)
+        self._add(self.screen, f"paralift: {self.where}: %(message)s")
         self._add(self.early, "%(message)s")
         return self
+
+    def place(self, grid: Grid) -> None:
+        """Say from now on which place in a grid this rank has."""
+        self.where = f"rank {grid.rank} (shard {grid.shard}, stage {grid.stage})"
+        self.screen.setFormatter(logging.Formatter(f"paralift: {self.where}: %(message)s"))
 
     def open(self, run: Path | None) -> None:
         """Keep what is logged from now on in the run folder; a folder that cannot be written to is a warning."""

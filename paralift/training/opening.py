@@ -10,6 +10,7 @@ from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.collect import share
 from paralift.parallel.grid import Grid
 from paralift.parallel.plan import Plan
@@ -99,7 +100,10 @@ def stored(comm: Any, out: Any, resume: Any) -> Plan | None:
     if resume is not None and (comm is None or comm.Get_rank() == 0):
         with suppress(ValueError):  # said to all ranks when the run is opened
             plan = stored_plan(checkpoint_path(out, resume))
-    return plan if comm is None else comm.bcast(plan)
+    if comm is None:
+        return plan
+    with ACTIVITY.waiting("word from rank 0"):
+        return comm.bcast(plan)
 
 
 def position_of(path: Path, attributes: Mapping[str, Any], n_batches: int) -> Position:

@@ -1,6 +1,7 @@
 """An exception on each rank in turn at each phase, signals and Ctrl-C: exit codes, what is said, and that nothing is left."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 
 import pytest
 
-from paralift.exits import STOPPED
+from paralift.exits import STALLED, STOPPED
 from paralift.launch import mpi_environment
 from paralift.training import checkpoints
 
@@ -70,6 +71,38 @@ def test_an_exception(launch, tmp_path, phase, rank):
     assert not [text for text in map(checkpoints.intact, checkpoints.all_of(out)) if text]
 
 
+STOPPED_SCRIPT = """
+    import os, signal, sys
+    import numpy as np
+    import paralift as pl
+    from mpi4py import MPI
+    from paralift.parallel import {module}
+
+    if MPI.COMM_WORLD.Get_rank() == 1:
+        {module}.{function} = lambda *arguments: os.kill(os.getpid(), signal.SIGSTOP)
+    rng = np.random.default_rng(0)
+    net = pl.Sequential(pl.Linear(4, 8), pl.ReLU(), pl.Linear(8, 3), pl.Softmax())
+    pl.fit(net, (rng.standard_normal((160, 4)), rng.integers(0, 3, 160)), progress=False, patience=3)
+"""
+MEASURING = {
+    ("measure", "measure_here"): "an agreement with rank 1",
+    ("links", "_pair"): "a message of rank 1",
+    ("links", "_sum"): "a sum over all ranks",
+}
+
+
+@pytest.mark.parametrize("where", [next(iter(MEASURING)), *(pytest.param(k, marks=pytest.mark.long) for k in [*MEASURING][1:])])
+def test_a_rank_that_is_stopped_while_the_plan_is_measured(launch, tmp_path, where):
+    script = tmp_path / "stopped.py"
+    script.write_text(textwrap.dedent(STOPPED_SCRIPT.format(module=where[0], function=where[1])))
+    begin = time.monotonic()
+    outcome = launch(2, [str(script)], deadline=60.0)
+    print(f"{'.'.join(where)}: code {outcome.code} after {time.monotonic() - begin:.2f} s", file=sys.stderr)
+    assert not outcome.hung and outcome.code == STALLED
+    waited = rf"paralift: rank 0: has waited [0-9.]+ s for {MEASURING[where]} \(the start, measuring the plan\)"
+    assert len(re.findall(waited, outcome.output)) == 2 and "that is too long, the job is ended" in outcome.output
+
+
 CONFIG = """
 data = "digits"
 network = ["Linear(64, 64)", "ReLU()", "Linear(64, 10)", "Softmax()"]
@@ -79,6 +112,39 @@ epochs = 100000
 stages = 2
 plan = "counted"
 """
+
+
+END_SCRIPT = """
+    import os, signal, sys
+    from mpi4py import MPI
+    from paralift import cli
+    from paralift.training import plots
+
+    def stop(*arguments):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    if MPI.COMM_WORLD.Get_rank() == {rank}:
+        {module}.{function} = stop
+    sys.exit(cli.main(["train", "--quiet", "--epochs=1", "--out", sys.argv[1], sys.argv[2]]))
+"""
+ENDS = {
+    "curves": ((0, "plots", "plot_run"), STALLED, "paralift: rank 1: has waited .* an agreement with rank 0 .the end, drawing"),
+    "Finalize": ((1, "MPI", "Finalize"), 1, "Timeout .*"),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_rank_that_is_stopped_at_the_end(launch, tmp_path, end):
+    """No thread of Python runs in MPI_Finalize, so that the exit code there is not the stall watch's."""
+    place, code, said = ENDS[end]
+    script, config = tmp_path / "ending.py", tmp_path / "short.toml"
+    script.write_text(textwrap.dedent(END_SCRIPT.format(**dict(zip(("rank", "module", "function"), place, strict=True)))))
+    config.write_text(CONFIG.replace("[training]", "[training]\npatience = 3"))
+    begin = time.monotonic()
+    outcome = launch(2, [str(script), str(tmp_path / "run"), str(config)], deadline=60.0)
+    print(f"{end}: code {outcome.code} after {time.monotonic() - begin:.2f} s", file=sys.stderr)
+    assert not outcome.hung and outcome.code == code and re.search(said, outcome.output), outcome.output
+    assert checkpoints.intact(checkpoints.latest(tmp_path / "run")) == ""
 
 
 def running(tmp_path):

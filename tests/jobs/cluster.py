@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -55,9 +56,13 @@ SlurmdParameters=config_overrides
 KillWait=20
 MinJobAge=600
 GresTypes=gpu
-NodeName=n[1-{nodes}] NodeHostname={host} NodeAddr=127.0.0.1 Port=[{first}-{last}] CPUs={cpus} RealMemory=4000 Gres=gpu:2
+# MPICH names its shared memory after the job, and a killed job leaves it behind.
+FirstJobId={job}
+{nodes}
 PartitionName=debug Nodes=ALL Default=YES MaxTime=60 State=UP
 """
+
+NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=4000 Gres=gpu:2"
 
 GRES = """
 Name=gpu File=/dev/null
@@ -125,20 +130,25 @@ class Cluster:
 
 
 @contextmanager
-def running(folder: Path, nodes: int) -> Iterator[Cluster]:
+def running(folder: Path, nodes: int = 0) -> Iterator[Cluster]:
     """Start a SLURM of so many nodes in a folder; end it and all of its jobs behind the block, however that ends.
+
+    Nodes are n1, n2, ...; without a number there is one, with the name of this machine: PMIx looks for what SLURM knows of a
+    node under the name that the machine itself has.
 
     Raises
     ------
     ValueError
         If the folder's path is so long that no job could start.
     """
-    longest = len(str(folder / f"spool-n{nodes}" / f"n{nodes}_99999.{STEP}"))
+    host = socket.gethostname().partition(".")[0]
+    names = [f"n{i + 1}" for i in range(nodes)] or [host]
+    longest = len(str(folder / f"spool-{names[-1]}" / f"{names[-1]}_99999.{STEP}"))
     if longest > SOCKET:
         raise ValueError(f"sockets in {folder} would have {longest} characters, at most {SOCKET}: take a shorter folder")
-    host, port = socket.gethostname().partition(".")[0], free_ports(nodes + 1)
-    ports = {"port": port, "first": port + 1, "last": port + nodes}
-    text = CONF.format(host=host, user=getpass.getuser(), folder=folder, nodes=nodes, cpus=CPUS, **ports)
+    port, job = free_ports(len(names) + 1), random.SystemRandom().randrange(1000, 60000)
+    lines = [NODE.format(name=name, host=host, port=port + 1 + i, cpus=CPUS) for i, name in enumerate(names)]
+    text = CONF.format(host=host, user=getpass.getuser(), folder=folder, port=port, job=job, nodes="\n".join(lines))
     (folder / "slurm.conf").write_text(text)
     (folder / "gres.conf").write_text(GRES)
     (folder / "state").mkdir()
@@ -159,10 +169,10 @@ def running(folder: Path, nodes: int) -> Iterator[Cluster]:
         cluster.until((folder / "munge.sock").exists, "munged", START)
         conf = str(folder / "slurm.conf")
         start("slurmctld", "-D", "-c", "-f", conf)
-        for i in range(nodes):
-            (folder / f"spool-n{i + 1}").mkdir()
-            start("slurmd", "-D", "-c", "-N", f"n{i + 1}", "-f", conf)
-        cluster.until(lambda: idle(cluster) == nodes, f"{nodes} idle nodes", START)
+        for name in names:
+            (folder / f"spool-{name}").mkdir()
+            start("slurmd", "-D", "-c", "-N", name, "-f", conf)
+        cluster.until(lambda: idle(cluster) == len(names), f"{len(names)} idle nodes", START)
         yield cluster
     finally:
         end(cluster, daemons)

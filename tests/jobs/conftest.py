@@ -25,17 +25,22 @@ stages = 2
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory):
+def environment():
+    """Return what jobs need: one BLAS thread a rank; ranks that wait give way: there are more of them than cores."""
+    return {
+        "PYTHON": sys.executable, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory, environment):
     """Return a running SLURM of two nodes, or skip with the reason."""
     absent = cluster.missing()
     if absent:
         pytest.skip(f"no {', '.join(absent)}: apt-get install slurm-wlm munge, or make test-slurm")
     with cluster.running(tmp_path_factory.mktemp("slurm"), NODES) as found:
-        # One BLAS thread a rank; ranks that wait give way: there are more of them than cores.
-        found.environment |= {
-            "PYTHON": sys.executable, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-            "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1",
-        }  # fmt: skip
+        found.environment |= environment
         yield found
 
 

@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEADLINE = 30.0
 LAUNCHER = """#!/bin/bash
+[ "$1" = --version ] && echo '{says}' && exit
 printf '%s\\n' "$*" > {folder}/asked
-trap 'mkdir -p {new}; exit {code}' USR2
+trap 'mkdir -p {new}; exit {code}' {stop}
 touch {folder}/ready
 for i in $(seq 300); do sleep 0.1; done
 """
@@ -29,11 +30,13 @@ def executable(path, text):
     path.chmod(0o755)
 
 
-def job(folder, number, new="step-000000002", code=75, **environment):
+def job(folder, number, new="step-000000002", code=75, says="mpirun (Open MPI) 5.0.11", stop="USR2", **environment):
     """Start a run that has a checkpoint, send the batch shell a signal; return (exit code, output, calls of scontrol)."""
     (folder / "run/checkpoints/step-000000001").mkdir(parents=True)
     new = folder / "run/checkpoints" / new
-    executable(folder / "bin/mpirun", LAUNCHER.format(folder=folder, new=new, code=code))
+    launcher = LAUNCHER.format(folder=folder, new=new, code=code, says=says, stop=stop)
+    for name in ("mpirun", "srun"):
+        executable(folder / "bin" / name, launcher)
     executable(folder / "bin/scontrol", SCONTROL.format(folder=folder))
     slurm = {"SLURM_JOB_ID": "9", "SLURM_JOB_NODELIST": "n1", "SLURM_NTASKS": "3", "SLURM_JOB_NUM_NODES": "1"}
     known = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "PYTHON": sys.executable, "MPIRUN": f"{folder}/bin/mpirun"}
@@ -99,6 +102,28 @@ def test_sigterm_saves_and_leaves_the_rest_to_slurm(tmp_path):
     code, output, calls = job(tmp_path, signal.SIGTERM)
     assert (code, calls) == (75, [])
     assert (tmp_path / "run/checkpoints/step-000000002").is_dir() and "SIGTERM: checkpoint" in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_hydra_is_asked_by_the_signal_that_it_outlives(tmp_path, number):
+    """MPICH's launcher dies of SIGUSR2, and hands SIGTERM on."""
+    code, _, calls = job(tmp_path, number, says="HYDRA build details:", stop="TERM")
+    assert (code, calls) == ((0, ["requeue 9"]) if number == signal.SIGUSR1 else (75, []))
+
+
+@pytest.mark.parametrize("code", [75, 128 + signal.SIGKILL, 128 + signal.SIGTERM])
+def test_srun(tmp_path, code):
+    """srun kills the ranks that end a moment later than the first: a new checkpoint says that the run stopped as it should."""
+    found, _, calls = job(tmp_path, signal.SIGUSR1, code=code, LAUNCHER="srun", SLURM_CPUS_PER_TASK="2")
+    assert (found, calls) == (0, ["requeue 9"])
+    asked = (tmp_path / "asked").read_text().strip()
+    assert asked.startswith(f"--ntasks=3 --kill-on-bad-exit=1 --cpus-per-task=2 {sys.executable} -m mpi4py")
+    assert asked.endswith(f"train some.toml --out {tmp_path}/run --resume auto --threads 2 --quiet")
+
+
+def test_srun_that_is_killed_before_a_checkpoint(tmp_path):
+    code, _, calls = job(tmp_path, signal.SIGUSR1, new="step-000000001", code=137, LAUNCHER="srun")
+    assert (code, calls) == (137, [])
 
 
 def test_a_launcher_does_not_hear_sigterm(tmp_path):

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from paralift.lifted.maps import Add, Concatenate, Diagonal, Flatten, Keep, Linear, Reshape, ShapeError
+from paralift.lifted.maps import Add, Combine, Concatenate, Diagonal, Flatten, Keep, Linear, Reshape, ShapeError
 
 CASES = {
     "linear": (Linear(4, 3), [(4,)]),
@@ -19,6 +19,8 @@ CASES = {
     "diagonal on tokens": (Diagonal(4), [(5, 4)]),
     "add": (Add(), [(4,), (4,)]),
     "add three on tokens": (Add(), [(3, 4)] * 3),
+    "weighted sum": (Combine(1.0, -0.5, -1.0), [(3, 4)] * 3),
+    "scaled": (Combine(0.3), [(5,)]),
     "concatenate": (Concatenate(), [(2,), (4,), (1,)]),
     "concatenate tokens": (Concatenate(), [(3, 2), (3, 5)]),
     "keep": (Keep(), [(3, 4)]),
