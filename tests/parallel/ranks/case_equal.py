@@ -31,6 +31,17 @@ def skips():
     )
 
 
+def images():
+    """A residual block with a projection, which cuts of two and more stages go through."""
+    branch = [pl.Conv2d(2, 4, 3, padding=1), pl.ReLU(), pl.Conv2d(4, 4, 3, stride=2, padding=1)]
+    return pl.Sequential(
+        pl.Reshape(3, 2, 1), pl.Conv2d(1, 2, 3, padding=1), pl.ReLU(),
+        pl.Parallel(branch, pl.Conv2d(2, 4, 1, stride=2)), pl.ReLU(),
+        pl.Residual(pl.Conv2d(4, 4, (3, 1), padding=(1, 0)), pl.Tanh()), pl.GlobalAverage(), pl.Linear(4, 4), pl.Softmax(),
+        input_shape=(6,),
+    )  # fmt: skip
+
+
 NETWORKS = {"chain": chain, "skips": skips}
 METHODS = {
     "nudged": lambda cuts: pl.methods.nudged(),
@@ -91,6 +102,20 @@ def test_equals_one_rank(kind, method, grid):
     many = train(network, chosen, MPI.COMM_WORLD, Plan(shards, stages, bounds, micro_batches=3, schedule="flush"))
     one = train(network, chosen, None, Plan(1, 1, (0, n), micro_batches=3))
     assert_equal(many, one)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_convolutions_equal_one_rank(grid):
+    network, method = images(), pl.methods.nudged()
+    shards, stages = grid
+    n = len(network.blocks)
+    bounds = split(block_costs(network), stages)
+    if stages == 2:
+        bounds = (0, 3, n)  # between the branch's convolutions
+        assert len(network.live(3)) == 2
+    many = train(network, method, MPI.COMM_WORLD, Plan(shards, stages, bounds, micro_batches=3, schedule="flush"))
+    assert_equal(many, train(network, method, None, Plan(1, 1, (0, n), micro_batches=3)))
 
 
 @pytest.mark.mpi
