@@ -83,7 +83,7 @@ def logits(network: Network, theta: Any, x: Any) -> Any:
     for block in network.blocks:
         z = _map(block)(theta.get(block.name, {}), [values[p] for p in block.parents])
         if block.tracked():
-            _track(z.detach(), block.activation.momentum, theta[block.name])
+            _track(z.detach(), block.activation, theta[block.name])
         values.append(z if block is network.blocks[-1] else _activation(block)(z))
     return values[-1]
 
@@ -143,11 +143,11 @@ def _pooled(pool: Any, x: Any) -> Any:
     return torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), pool.kernel, pool.stride, pool.padding).permute(0, 2, 3, 1)
 
 
-def _track(z: Any, momentum: float, running: Any) -> None:
+def _track(z: Any, norm: Any, running: Any) -> None:
     """Move running statistics towards those of z, as `BatchNormalise.track` does."""
     axes = tuple(range(z.ndim - 1))
-    running["mean"].lerp_(z.mean(axes), momentum)
-    running["variance"].lerp_(z.var(axes), momentum)
+    running["mean"].lerp_(z.mean(axes), norm.momentum)
+    running["variance"].lerp_(z.var(axes), norm.momentum)
 
 
 def _columns_normalised(z: Any, norm: Any) -> Any:
