@@ -3,6 +3,8 @@
 from paralift.lifted.activations.base import Activation, NotMonotoneError
 from paralift.lifted.activations.batchnorm import BatchNorm, BatchNormalise
 from paralift.lifted.activations.elementwise import Elementwise
+from paralift.lifted.activations.groupnorm import GroupNorm
+from paralift.lifted.activations.largest import LargestPositive, ReLUMaxPool
 from paralift.lifted.activations.nonmonotone import GELU, SiLU
 from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
 from paralift.lifted.activations.piecewise import Hardtanh, Identity, LeakyReLU, ReLU, SoftThreshold
@@ -20,10 +22,12 @@ __all__ = [
     "ELU",
     "Elementwise",
     "GELU",
+    "GroupNorm",
     "GroupSoftThreshold",
     "Hardtanh",
     "ISRU",
     "Identity",
+    "LargestPositive",
     "LayerNorm",
     "LeakyReLU",
     "Normalise",
@@ -31,6 +35,7 @@ __all__ = [
     "Quantizer",
     "RMSNorm",
     "ReLU",
+    "ReLUMaxPool",
     "SiLU",
     "Sigmoid",
     "SoftThreshold",
