@@ -21,11 +21,15 @@ from paralift.kernels.tiles import (
     VECTOR_BYTES,
     tile_1x1,
     tile_1x2,
+    tile_1x4,
     tile_4x1,
     tile_4x2,
+    tile_4x4,
     tile_8x1,
     tile_8x2,
+    tile_8x4,
     tile_16x1,
+    tile_16x2,
 )
 from paralift.kernels.windows import Axis, Windows
 
@@ -55,8 +59,7 @@ def bound_gradient(x: np.ndarray, r: np.ndarray, out: np.ndarray, windows: Windo
     """Return the transpose of the convolution in the weight as work on these arrays."""
     frame = _Frame(x.shape, windows.axes(), x.dtype)
     planes = _planes(windows.axes())
-    lanes = VECTOR_BYTES // x.itemsize
-    wide = -(-(r.shape[3] // groups) // lanes) * lanes
+    wide = padded(r.shape[3] // groups, x.itemsize)
     scratch = _scratch("residual", r.shape[1] * r.shape[2] * wide * groups, r.dtype)
     sums = _scratch("sums", weight_rows(out) * wide * groups, r.dtype)
     lines = max(1, CACHED // max(1, max(x.shape[2] * x.shape[3], r.shape[2] * wide) * x.itemsize))
@@ -96,8 +99,7 @@ def _planes(axes: tuple[list[Axis], list[Axis]]) -> np.ndarray:
 
 def _packed(numbers: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """Return room for a weight in whole vectors."""
-    lanes = VECTOR_BYTES // dtype.itemsize
-    return _scratch("weight", numbers // columns * (-(-columns // lanes) * lanes), dtype)
+    return _scratch("weight", numbers // columns * padded(columns, dtype.itemsize), dtype)
 
 
 _local = threading.local()
@@ -121,16 +123,26 @@ def frame_image(x, start, height, line, before, numbers, channels, frame):
     for i in range(high):
         at = i * end
         if i < top or i >= top + height:
-            for j in range(end):
-                frame[at + j] = 0
+            fill_zero(frame[at : at + end])
         else:
             source = start + (i - top) * line
-            for j in range(before):
-                frame[at + j] = 0
-            for j in range(line):
-                frame[at + before + j] = x[source + j]
-            for j in range(before + line, end):
-                frame[at + j] = 0
+            fill_zero(frame[at : at + before])
+            copy(x[source : source + line], frame[at + before : at + before + line])
+            fill_zero(frame[at + before + line : at + end])
+
+
+@jit
+def fill_zero(out):
+    """Write zeros."""
+    for j in range(out.shape[0]):
+        out[j] = 0
+
+
+@jit
+def copy(x, out):
+    """Copy numbers: as slices, whose indices Numba knows not to be negative, so that it takes vectors of them."""
+    for j in range(x.shape[0]):
+        out[j] = x[j]
 
 
 @jit
@@ -140,11 +152,12 @@ def pack(weight, plane, transposed, groups, packed):
     inputs, outputs = weight.shape[2], weight.shape[3] // groups
     if transposed:
         inputs, outputs = outputs, inputs
-    lanes = VECTOR_BYTES // weight.itemsize
+    half = VECTOR_BYTES // weight.itemsize // 2
     at = 0
     for g in range(groups):
-        for start in range(0, outputs, 2 * lanes):
-            wide = min(2, -(-(outputs - start) // lanes)) * lanes
+        start = 0
+        while start < outputs:
+            wide = halves_of(outputs - start, half) * half
             filled = min(wide, outputs - start)
             for s in range(taps_y):
                 for t in range(taps_x):
@@ -158,6 +171,7 @@ def pack(weight, plane, transposed, groups, packed):
                         for v in range(filled, wide):
                             packed[at + v] = 0
                         at += wide
+            start += wide
 
 
 @jit
@@ -183,20 +197,22 @@ def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, s
     out_y, out_x, out_step_y, out_step_x, lines, pixels = numbers[12:18]
     outputs = shape[3] // groups
     inputs = channels // groups
-    lanes = VECTOR_BYTES // out.itemsize
+    half = VECTOR_BYTES // out.itemsize // 2
     steps = (space_y * wide * channels, space_x * channels, 1)
     counts = (taps_y, taps_x, inputs)
     if space_x == 1 and groups == 1:  # neighbours in the window are neighbours in memory
         counts = (1, taps_y, taps_x * inputs)
         steps = (0, steps[0], 1)
     window = taps_y * taps_x * inputs
-    rest = np.empty(TALL * 2 * lanes, out.dtype)
+    rest = np.empty(TALL * 2 * half, out.dtype)
     b_at = 0
     for g in range(groups):
-        for v in range(0, outputs, 2 * lanes):
-            vectors = min(2, -(-(outputs - v) // lanes))
-            filled = min(vectors * lanes, outputs - v)
-            full = filled == vectors * lanes
+        v = 0
+        while v < outputs:
+            halves = halves_of(outputs - v, half)
+            width = halves * half
+            filled = min(width, outputs - v)
+            full = filled == width
             for i in range(lines):
                 y = start_y + top + i * move_y
                 a_line = a_start + (y * wide + start_x + left) * channels + g * inputs
@@ -204,38 +220,61 @@ def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, s
                 o_step = out_step_x * shape[3]
                 p = 0
                 while p < pixels:
-                    tall = height_of(pixels - p, vectors)
+                    tall = height_of(pixels - p, halves)
                     if pixels - p < tall <= pixels:
                         p = pixels - tall  # the last tile overlaps the one before
                     elif pixels - p < tall:
                         tall = 1
                     a_at = a_line + p * move_x * channels
-                    to, at, step = (out, o_line + p * o_step, o_step) if full else (rest, 0, vectors * lanes)
-                    tile(tall, vectors, a, a_at, move_x * channels, steps, counts, packed, b_at, vectors * lanes,
-                         to, at, step, False)  # fmt: skip
+                    o, o_at, o_pixel = (out, o_line + p * o_step, o_step) if full else (rest, 0, width)
+                    tile(tall, halves, a, a_at, move_x * channels, steps, counts, packed, b_at, width,
+                         o, o_at, o_pixel, False)  # fmt: skip
                     if not full:
                         for q in range(tall):
-                            for j in range(filled):
-                                out[o_line + (p + q) * o_step + j] = rest[q * vectors * lanes + j]
+                            at, to = q * width, o_line + (p + q) * o_step
+                            copy(rest[at : at + filled], out[to : to + filled])
                     p += tall
-            b_at += window * vectors * lanes
+            b_at += window * width
+            v += width
 
 
 @jit
-def height_of(left, vectors):
+def padded(columns, itemsize):
+    """Return the columns with as many zeros behind them as the tiles over them take."""
+    half = VECTOR_BYTES // itemsize // 2
+    return -(-columns // half) * half
+
+
+@jit
+def halves_of(left, half):
+    """Return how many half vectors the next tile takes for the columns that are left."""
+    return 4 if left > 3 * half else (2 if left > half else 1)
+
+
+@jit
+def height_of(left, halves):
     """Return how many of the pixels that are left the next tile takes, or should take together with pixels before them."""
-    if left >= TALL and vectors == 1:
+    if left >= TALL and halves < 4:
         return TALL
-    if left > 4 and (vectors == 1 or TALL == 16):
+    if left > 4 and (halves < 4 or TALL == 16):
         return 8
     return 4 if left > 1 else 1
 
 
 @jit
-def tile(tall, vectors, a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add):
+def tile(tall, halves, a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add):
     """Take the tile of a size that is only known now."""
-    if vectors == 2:
+    if halves == 4:
         if tall == 8:
+            tile_8x4(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+        elif tall == 4:
+            tile_4x4(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+        else:
+            tile_1x4(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+    elif halves == 2:
+        if tall == 16:
+            tile_16x2(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+        elif tall == 8:
             tile_8x2(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
         elif tall == 4:
             tile_4x2(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
@@ -259,62 +298,61 @@ def gradient(x, shape, frame_numbers, frame, planes, r, r_shape, residual, sums,
     line = shape[2] * shape[3]
     size, r_size = shape[1] * line, r_shape[1] * r_shape[2] * r_shape[3]
     outputs = r_shape[3] // groups
-    lanes = VECTOR_BYTES // r.itemsize
-    padded = -(-outputs // lanes) * lanes
-    framed, copied = frame.shape[0] > 0, padded != outputs
+    wide_r = padded(outputs, r.itemsize)
+    framed, copied = frame.shape[0] > 0, wide_r != outputs
     for k in range(sums.shape[0]):
         sums[k] = 0
     for n in range(shape[0]):
         if framed:
             frame_image(x, n * size, shape[1], line, left * shape[3], frame_numbers, shape[3], frame)
         if copied:
-            widen(r, n * r_size, r_shape[1] * r_shape[2] * groups, outputs, padded, residual)
+            widen(r, n * r_size, r_shape[1] * r_shape[2] * groups, outputs, wide_r, residual)
         for first in range(0, r_shape[1], lines):
             count = min(lines, r_shape[1] - first)
             a, a_start = (frame, 0) if framed else (x, n * size)
             b, b_start = (residual, 0) if copied else (r, n * r_size)
-            tiles_of_gradient(a, a_start, numbers, top, left, wide, shape[3], groups, b, b_start, padded, first, count,
+            tiles_of_gradient(a, a_start, numbers, top, left, wide, shape[3], groups, b, b_start, wide_r, first, count,
                               r_shape[2], sums)  # fmt: skip
     for g in range(groups):
         for k in range(out.shape[0]):
             for v in range(outputs):
-                out[k, g * outputs + v] = sums[(g * out.shape[0] + k) * padded + v]
+                out[k, g * outputs + v] = sums[(g * out.shape[0] + k) * wide_r + v]
 
 
 @jit
-def widen(r, start, count, outputs, padded, out):
-    """Copy `count` times `outputs` numbers of flat `r` from `start` into `out`, with zeros behind each up to `padded`."""
+def widen(r, start, count, outputs, width, out):
+    """Copy `count` times `outputs` numbers of flat `r` from `start` into `out`, with zeros behind each up to `width`."""
     for i in range(count):
-        for v in range(outputs):
-            out[i * padded + v] = r[start + i * outputs + v]
-        for v in range(outputs, padded):
-            out[i * padded + v] = 0
+        copy(r[start + i * outputs : start + (i + 1) * outputs], out[i * width : i * width + outputs])
+        fill_zero(out[i * width + outputs : (i + 1) * width])
 
 
 @jit
-def tiles_of_gradient(a, a_start, numbers, top, left, wide, channels, groups, b, b_start, padded, first, lines, pixels, sums):
-    """Add some lines of one image to the sums (groups, window, padded outputs)."""
+def tiles_of_gradient(a, a_start, numbers, top, left, wide, channels, groups, b, b_start, wide_r, first, lines, pixels, sums):
+    """Add some lines of one image to the sums (groups, window, padded outputs `wide_r`)."""
     start_y, start_x, move_y, move_x, space_y, space_x, taps_y, taps_x = numbers[:8]
     inputs = channels // groups
-    lanes = VECTOR_BYTES // sums.itemsize
+    half = VECTOR_BYTES // sums.itemsize // 2
     merged = space_x == 1 and groups == 1
     runs, run = (1, taps_x * inputs) if merged else (taps_x, inputs)
     steps = (0, move_y * wide * channels, move_x * channels)
     counts = (1, lines, pixels)
     for g in range(groups):
-        for v in range(0, padded, 2 * lanes):
-            vectors = min(2, (padded - v) // lanes)
+        v = 0
+        while v < wide_r:
+            halves = min(halves_of(wide_r - v, half), (wide_r - v) // half)
             for s in range(taps_y):
                 y = start_y + top + s * space_y + first * move_y
                 for t in range(runs):
                     row = (g * taps_y * taps_x + s * taps_x + t) * inputs
                     a_at = a_start + (y * wide + start_x + left + t * space_x) * channels + g * inputs
-                    b_at = b_start + first * pixels * groups * padded + g * padded + v
+                    b_at = b_start + first * pixels * groups * wide_r + g * wide_r + v
                     q = 0
                     while q < run:
-                        tall = height_of(run - q, vectors)
+                        tall = height_of(run - q, halves)
                         if tall > run - q:
                             tall = 4 if run - q >= 4 else 1
-                        tile(tall, vectors, a, a_at + q, 1, steps, counts, b, b_at, groups * padded,
-                             sums, (row + q) * padded + v, padded, True)  # fmt: skip
+                        tile(tall, halves, a, a_at + q, 1, steps, counts, b, b_at, groups * wide_r,
+                             sums, (row + q) * wide_r + v, wide_r, True)  # fmt: skip
                         q += tall
+            v += halves * half

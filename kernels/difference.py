@@ -18,8 +18,8 @@ from paralift.kernels.scalars import Elementwise, Function, Scalar
 FLOOR, TINY = 1e-24, 1e-37
 """Least mean square of a pull, as a share of that of z and absolutely: a smaller one moves nothing and would overflow."""
 
-BLOCK = 1 << 14
-"""Numbers of the rows whose scales are found together: few enough to be in the cache when they are read again."""
+BLOCK, MOST_ROWS = 1 << 14, 256
+"""Numbers and rows whose scales are found together, at most: few enough to be in the cache when they are read again."""
 
 
 def difference(
@@ -151,7 +151,7 @@ def numba_relative(scalar: Scalar) -> Any:
         width = z.shape[1]
         if column_sum is not None and not accumulate:
             column_sum[:] = 0
-        scale = np.empty(max(1, BLOCK // max(1, width)), z.dtype)
+        scale = np.empty(min(MOST_ROWS, max(1, BLOCK // max(1, width))), z.dtype)
         for first in range(0, z.shape[0], scale.shape[0]):
             zs, gs = z[first : first + scale.shape[0]], g[first : first + scale.shape[0]]
             for i in range(zs.shape[0]):

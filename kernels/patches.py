@@ -17,8 +17,8 @@ from paralift.kernels import convolve, narrow
 from paralift.kernels.arrays import Array, Work, bound_matmul, empty, namespace
 from paralift.kernels.windows import Windows
 
-BYTES = 1 << 27
-"""Of the patches that are multiplied at once."""
+NUMBERS = 1 << 25
+"""In the patches that are multiplied at once, at most (but for those of one sample)."""
 
 
 def bound_product(x: Array, weight: Array, out: Array, windows: Windows, groups: int = 1) -> Work:
@@ -113,8 +113,8 @@ def gradient_formula(x: Array, r: Array, out: Array, windows: Windows, groups: i
 def _parts(x: Array, weight: Array, windows: Windows, groups: int) -> Iterator[tuple[slice, slice, slice]]:
     """Yield ranges of samples, channels and outputs whose patches are not too many."""
     n, inputs, outputs = x.shape[0], weight.shape[2], weight.shape[3] // groups
-    each = windows.output[0] * windows.output[1] * weight.shape[0] * weight.shape[1] * inputs * x.dtype.itemsize
-    step = max(1, BYTES // max(1, each))
+    each = windows.output[0] * windows.output[1] * weight.shape[0] * weight.shape[1] * inputs
+    step = max(1, NUMBERS // max(1, each))
     for g in range(groups):
         for start in range(0, n, step):
             yield (

@@ -2,7 +2,7 @@
 
     o[p, v] (+)= sum over s, t, c of  a[p pixel + s a0 + t a1 + c a2] * b[(s, t, c in order), v]
 
-for a few p and one or two vectors of v at once: every vector of b that is loaded meets all p, every number of a all v.
+for a few p and half a vector, one or two of v at once: every vector of b that is loaded meets all p, every number of a all v.
 Numba's own loops keep no such tile in registers, so the body is written as LLVM instructions, which fit any processor.
 """
 
@@ -20,27 +20,28 @@ WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
 """Whether there are 32 registers of 64 bytes; otherwise tiles are made for 16 registers of 32 bytes."""
 VECTOR_BYTES = 64 if WIDE else 32
 TALL = 16 if WIDE else 8
-"""Most pixels of a tile of one vector; with two vectors it is half of that."""
+"""Most pixels of a tile; with two vectors it is half of that."""
 
 
-def _tile(pixels: int, vectors: int) -> Any:
-    """Return the tile of a size as a function for Numba kernels."""
+def _tile(pixels: int, halves: int) -> Any:
+    """Return the tile of a number of pixels and of half vectors as a function for Numba kernels."""
 
     @intrinsic
     def tile(typing, a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add):
         """Take flat arrays a, b, o with offsets, steps (a0, a1, a2), counts (s, t, c); store, or add if `add`."""
         signature = types.void(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
-        return signature, lambda *given: _code(pixels, vectors, *given)
+        return signature, lambda *given: _code(pixels, halves, *given)
 
     return tile
 
 
-def _code(pixels: int, vectors: int, context: Any, builder: Any, signature: Any, values: Any) -> Any:
+def _code(pixels: int, halves: int, context: Any, builder: Any, signature: Any, values: Any) -> Any:
     a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add = values
     kinds = signature.args
     number = context.get_value_type(kinds[0].dtype)
     size = context.get_abi_sizeof(number)
-    lanes = VECTOR_BYTES // size
+    vectors = max(1, halves // 2)
+    lanes = VECTOR_BYTES // size * halves // 2 // vectors
     vector = ir.VectorType(number, lanes)
     integer = ir.IntType(64)
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
@@ -96,4 +97,5 @@ def _code(pixels: int, vectors: int, context: Any, builder: Any, signature: Any,
 
 
 tile_1x1, tile_4x1, tile_8x1, tile_16x1 = (_tile(p, 1) for p in (1, 4, 8, 16))
-tile_1x2, tile_4x2, tile_8x2 = (_tile(p, 2) for p in (1, 4, 8))
+tile_1x2, tile_4x2, tile_8x2, tile_16x2 = (_tile(p, 2) for p in (1, 4, 8, 16))
+tile_1x4, tile_4x4, tile_8x4 = (_tile(p, 4) for p in (1, 4, 8))

@@ -35,7 +35,7 @@ NETWORK: Vocabulary = {
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
     **{
-        name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand")
+        name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand") or hasattr(kind, "expand_for")
     },  # normalisation layers
     **_named(*(getattr(networks, name) for name in networks.__all__)),
 }

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
+
 import paralift as pl
 from paralift.bench import report, torch_reference
-from paralift.data import Dataset
+from paralift.data import Dataset, load_shard
 from paralift.lifted.methods import Method
+from paralift.lifted.network import Network
 from paralift.training.result import evaluate
 
 BATCH_SIZE = 128
@@ -36,8 +39,9 @@ class Study:
     Attributes
     ----------
     name : str
-    widths : tuple of int
-        Of a perceptron with ReLU.
+    network : Network
+    shown : str
+        The network, for people.
     epochs : int
     columns : mapping of str to (data set, seed)
         The repetitions; a seed gives initial weights and batches.
@@ -45,7 +49,8 @@ class Study:
     """
 
     name: str
-    widths: tuple[int, ...]
+    network: Network
+    shown: str
     epochs: int
     columns: Mapping[str, tuple[Callable[[], Dataset], int]]
     methods: Mapping[str, Method]
@@ -56,7 +61,7 @@ def mnist1d(quick: bool) -> Study:
     data = pl.data.mnist1d(1000) if quick else pl.data.mnist1d()
     seeds = range(1 if quick else 3)
     columns = {f"seed {s}": (lambda: data, s) for s in seeds}
-    return Study("mnist1d", (40, 256, 256, 256, 10), 1 if quick else 15, columns, ALL_NUDGES)
+    return _perceptron_study("mnist1d", (40, 256, 256, 256, 10), 1 if quick else 15, columns, ALL_NUDGES)
 
 
 def fashion(quick: bool) -> Study:
@@ -64,14 +69,44 @@ def fashion(quick: bool) -> Study:
     data = pl.data.fashion_mnist()
     methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(beta=1)", "backprop()")}
     columns = {f"seed {s}": (lambda: data, s) for s in range(1 if quick else 3)}
-    return Study("fashion", (784, 256, 256, 10), 1 if quick else 6, columns, methods)
+    return _perceptron_study("fashion", (784, 256, 256, 10), 1 if quick else 6, columns, methods)
+
+
+def fashion_cnn(quick: bool) -> Study:
+    """Return the study of LeNet on 10,000 images of Fashion-MNIST."""
+    return _images_study("fashion-cnn", pl.networks.lenet(flat=True), "lenet", quick, 10)
+
+
+def fashion_resnet(quick: bool) -> Study:
+    """Return the study of a residual network with batch normalisation on the same images."""
+    network = pl.networks.resnet(8, (28, 28, 1), flat=True)
+    return _images_study("fashion-resnet", network, "resnet(8)", quick, 6)
+
+
+IMAGES = 10_000
+"""Images of Fashion-MNIST that convolutional networks are trained with."""
+
+
+def _images_study(name: str, network: Network, shown: str, quick: bool, epochs: int) -> Study:
+    whole = pl.data.fashion_mnist()
+    assert whole.test is not None
+    n = 512 if quick else IMAGES
+    parts = [load_shard(source, 0, min(n, source.n_samples), np.float32) for source in (whole.train, whole.test)]
+    data = pl.data.from_arrays(*parts[0], test=parts[1], name=name, n_classes=10)
+    methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "backprop()")}
+    columns = {f"seed {s}": (lambda: data, s) for s in range(1 if quick else 3)}
+    return Study(name, network, shown, 1 if quick else epochs, columns, methods)
+
+
+def _perceptron_study(name: str, widths: tuple[int, ...], epochs: int, columns: Any, methods: Mapping[str, Method]) -> Study:
+    return Study(name, perceptron(widths), "-".join(map(str, widths)), epochs, columns, methods)
 
 
 def digits(quick: bool) -> Study:
     """Return the study on the digits: six splits into training and test samples."""
     methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(beta=1)", "backprop()")}
     columns = {f"split {k}": (lambda k=k: pl.data.digits(seed=k), 0) for k in range(1 if quick else 6)}
-    return Study("digits", (64, 256, 256, 10), 1 if quick else 20, columns, methods)
+    return _perceptron_study("digits", (64, 256, 256, 10), 1 if quick else 20, columns, methods)
 
 
 def perceptron(widths: Sequence[int]) -> pl.Sequential:
@@ -84,7 +119,7 @@ def perceptron(widths: Sequence[int]) -> pl.Sequential:
 
 def run(study: Study) -> dict[str, Any]:
     """Train everything; return the record and print the table."""
-    network = perceptron(study.widths)
+    network = study.network
     names = [*study.methods, *([TORCH] if torch_reference.available() else [])]
     results: dict[str, Any] = {name: {"method": repr(study.methods.get(name, name)), "test_accuracy": {}} for name in names}
     results.setdefault(TORCH, {"status": "not installed", "test_accuracy": {}})
@@ -105,7 +140,7 @@ def run(study: Study) -> dict[str, Any]:
     return {**record, "results": results}
 
 
-def _trained(study: Study, network: pl.Sequential, data: Dataset, name: str, seed: int) -> float:
+def _trained(study: Study, network: Network, data: Dataset, name: str, seed: int) -> float:
     """Return the test accuracy after the last epoch."""
     if name == TORCH:
         params = torch_reference.train(
@@ -125,5 +160,5 @@ def _show(study: Study, results: Mapping[str, Any]) -> None:
         found = [f"{a:.4f}" for a in result["test_accuracy"].values()] or [""] * len(study.columns)
         average = result.get("status") or f"{result['mean']:.4f}"
         rows.append((name, *found, average + (f" ± {e:.4f}" if (e := result.get("standard_error")) is not None else "")))
-    title = f"{study.name}: test accuracy, {'-'.join(map(str, study.widths))}, {study.epochs} epochs"
+    title = f"{study.name}: test accuracy, {study.shown}, {study.epochs} epochs"
     report.show(title, ("", *study.columns, "mean"), rows)

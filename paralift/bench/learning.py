@@ -13,6 +13,8 @@ from paralift.bench.clean import start_clean
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "mnist1d": ("test accuracy on MNIST-1D: nudges, backpropagation, PyTorch", lambda q: accuracy.run(accuracy.mnist1d(q))),
     "fashion": ("test accuracy on Fashion-MNIST (in the folder PARALIFT_DATA)", lambda q: accuracy.run(accuracy.fashion(q))),
+    "fashion-cnn": ("the same of LeNet on 10,000 of its images", lambda q: accuracy.run(accuracy.fashion_cnn(q))),
+    "fashion-resnet": ("the same of a residual network", lambda q: accuracy.run(accuracy.fashion_resnet(q))),
     "digits": ("test accuracy on six splits of the digits", lambda q: accuracy.run(accuracy.digits(q))),
     "shakespeare": ("test loss of a transformer on Shakespeare's characters (in PARALIFT_DATA)", shakespeare.run),
     "gradients": ("cosines to autograd in random networks", cosines.gradients),

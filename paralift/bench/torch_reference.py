@@ -44,7 +44,8 @@ def gradients(network: Network, params: Params, x: np.ndarray, y: np.ndarray) ->
 
     theta = leaves(network, params)
     mean_loss(logits(network, theta, torch.from_numpy(x)), torch.from_numpy(y)).backward()
-    return {b: {k: t.grad.numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
+    found = {b: {k: t.grad.numpy() for k, t in arrays.items() if t.requires_grad} for b, arrays in theta.items()}
+    return {b: arrays for b, arrays in found.items() if arrays}
 
 
 def train(
@@ -54,7 +55,7 @@ def train(
     import torch
 
     theta = leaves(network, params)
-    distinct = {id(t): t for arrays in theta.values() for t in arrays.values()}
+    distinct = {id(t): t for arrays in theta.values() for t in arrays.values() if t.requires_grad}
     optimizer = torch.optim.Adam(distinct.values(), rate)
     x, y = map(torch.from_numpy, load_shard(data.train, 0, data.train.n_samples, np.float32))
     sampler = Sampler(data.train.n_samples, batch_size, seed)
@@ -75,10 +76,16 @@ def mean_loss(z: Any, y: Any) -> Any:
 
 
 def leaves(network: Network, params: Params) -> dict[str, dict[str, Any]]:
-    """Return copies of the parameters as tensors that collect gradients; tied ones are one tensor."""
+    """Return copies of the parameters as tensors that collect gradients, those of running statistics excepted.
+
+    Tied ones are one tensor.
+    """
     import torch
 
-    theta = {b: {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()} for b, arrays in params.items()}
+    trained = {b.name: set(b.trained()) for b in network.blocks}
+    theta = {
+        b: {k: torch.tensor(a, requires_grad=k in trained[b]) for k, a in arrays.items()} for b, arrays in params.items()
+    }
     for tie in network.ties:
         for block in tie.blocks[1:]:
             theta[block][tie.name] = theta[tie.blocks[0]][tie.name]
@@ -90,6 +97,8 @@ def logits(network: Network, theta: Any, x: Any) -> Any:
     values = [x]
     for block in network.blocks:
         z = _map(block)(theta.get(block.name, {}), [values[p] for p in block.parents])
+        if block.tracked():
+            _track(z.detach(), block.activation, theta[block.name])
         values.append(z if block is network.blocks[-1] else _activation(block)(z))
     return values[-1]
 
@@ -97,6 +106,11 @@ def logits(network: Network, theta: Any, x: Any) -> Any:
 def _map(block: Block) -> Callable[[Any, Any], Any]:
     found: dict[type, Callable[[Any, Any], Any]] = {
         maps.Linear: lambda theta, xs: xs[0] @ theta["weight"] + theta.get("bias", 0.0),
+        maps.Conv2d: lambda theta, xs: _convolved(block.map, theta, xs[0]),
+        maps.MaxPool2d: lambda theta, xs: _pooled(block.map, xs[0]),
+        maps.GlobalAverage: lambda theta, xs: xs[0].mean(tuple(range(1, xs[0].ndim - 1))),
+        maps.Flatten: lambda theta, xs: xs[0].flatten(1),
+        maps.Reshape: lambda theta, xs: xs[0].reshape(-1, *block.shape),
         maps.Diagonal: lambda theta, xs: xs[0] * theta["gain"] + theta["shift"],
         maps.Add: lambda theta, xs: sum(xs[1:], xs[0]),
         Keep: lambda theta, xs: xs[0],
@@ -138,10 +152,45 @@ def _activation(block: Block) -> Callable[[Any], Any]:
         act.Softmax: lambda z: torch.softmax(z, -1),
         act.CausalSoftmax: lambda z: torch.softmax(z.masked_fill(~torch.ones(z.shape[-2:]).tril().bool(), float("-inf")), -1),
         act.Normalise: lambda z: _normalised(z, block.activation),
+        act.BatchNormalise: lambda z: _columns_normalised(z, block.activation),
     }
     if type(block.activation) not in found:
         raise TypeError(f"block {block.name}: {block.activation!r} has no counterpart in PyTorch here: add one")
     return found[type(block.activation)]
+
+
+def _convolved(conv: Any, theta: Any, x: Any) -> Any:
+    """Return the convolution of images, channels last."""
+    import torch
+
+    if conv.padding == "same":
+        raise TypeError(f"{conv!r}: give the padding as numbers, which PyTorch and ParaLift place alike")
+    z = torch.nn.functional.conv2d(
+        x.permute(0, 3, 1, 2), theta["weight"].permute(3, 2, 0, 1), theta.get("bias"),
+        conv.stride, conv.padding, conv.dilation, conv.groups,
+    )  # fmt: skip
+    return z.permute(0, 2, 3, 1)
+
+
+def _pooled(pool: Any, x: Any) -> Any:
+    """Return the largest number of each window, channels last."""
+    import torch
+
+    return torch.nn.functional.max_pool2d(x.permute(0, 3, 1, 2), pool.kernel, pool.stride, pool.padding).permute(0, 2, 3, 1)
+
+
+def _track(z: Any, norm: Any, running: Any) -> None:
+    """Move running statistics towards those of z, as `BatchNormalise.track` does."""
+    axes = tuple(range(z.ndim - 1))
+    running["mean"].lerp_(z.mean(axes), norm.momentum)
+    running["variance"].lerp_(z.var(axes), norm.momentum)
+
+
+def _columns_normalised(z: Any, norm: Any) -> Any:
+    """Return the columns over all rows and positions normalised."""
+    axes = tuple(range(z.ndim - 1))
+    centred = z - z.mean(axes, keepdim=True)
+    return centred / ((centred * centred).mean(axes, keepdim=True) + norm.eps).sqrt()
 
 
 def _normalised(z: Any, norm: Any) -> Any:

@@ -188,6 +188,8 @@ class _Builder:
         if hasattr(layer, "expand"):  # a layer that stands for several: normalisation, attention
             return self.chain(value, layer.expand())
         variable = self.close(value)
+        if hasattr(layer, "expand_for"):  # the same for one that must know the shape
+            return self.chain(variable, layer.expand_for(self.shapes[variable]))
         if isinstance(layer, Map):
             return _Open(layer, (variable,))
         if isinstance(layer, Sequential):

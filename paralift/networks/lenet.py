@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from paralift.lifted.activations import ReLU, Softmax
 from paralift.lifted.layers import Sequential
 from paralift.lifted.maps import Conv2d, Flatten, Linear, MaxPool2d
-from paralift.networks.parts import network_of_images
+from paralift.networks.parts import image_shape, network_of_images
 
 
 def lenet(input_shape: Sequence[int] = (28, 28, 1), classes: int = 10, flat: bool = False) -> Sequential:
@@ -26,11 +26,12 @@ def lenet(input_shape: Sequence[int] = (28, 28, 1), classes: int = 10, flat: boo
     ----------
     LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", Proc. IEEE, 1998.
     """
-    height, width = ((n // 2 - 4) // 2 for n in tuple(input_shape)[:2])
+    shape = image_shape("lenet", input_shape)
+    height, width = ((n // 2 - 4) // 2 for n in shape[:2])
     layers = [
-        Conv2d(tuple(input_shape)[-1], 6, 5, padding=2), ReLU(), MaxPool2d(2),
+        Conv2d(shape[2], 6, 5, padding=2), ReLU(), MaxPool2d(2),
         Conv2d(6, 16, 5), ReLU(), MaxPool2d(2),
         Flatten(), Linear(16 * max(1, height) * max(1, width), 120), ReLU(), Linear(120, 84), ReLU(),
         Linear(84, classes), Softmax(),
     ]  # fmt: skip
-    return network_of_images("lenet", layers, input_shape, flat)
+    return network_of_images(layers, shape, flat)

@@ -13,17 +13,16 @@ from paralift.lifted.maps import Conv2d, Reshape
 NORMS = ("batch", None)
 
 
-def network_of_images(name: str, layers: Sequence[Any], input_shape: Sequence[int], flat: bool) -> Sequential:
-    """Return the layers as a network of images (height, width, channels), which it makes of vectors if `flat`.
-
-    Raises
-    ------
-    ValueError
-        If `input_shape` is not that of an image, or an image is too small for the layers.
-    """
+def image_shape(name: str, input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return `input_shape` as (height, width, channels); raise ValueError if it is not that of an image."""
     shape = tuple(input_shape)
     if len(shape) != 3 or any(not isinstance(n, int) or n < 1 for n in shape):
         raise ValueError(f"{name}: input_shape is {input_shape!r}, expected (height, width, channels)")
+    return shape
+
+
+def network_of_images(layers: Sequence[Any], shape: tuple[int, int, int], flat: bool) -> Sequential:
+    """Return the layers as a network of images of `shape`, which it makes of vectors if `flat`."""
     if flat:
         return Sequential(Reshape(*shape), *layers, input_shape=(math.prod(shape),))
     return Sequential(*layers, input_shape=shape)

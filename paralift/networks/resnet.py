@@ -8,7 +8,7 @@ from typing import Any
 from paralift.lifted.activations import ReLU, Softmax
 from paralift.lifted.layers import Parallel, Residual, Sequential
 from paralift.lifted.maps import GlobalAverage, Linear
-from paralift.networks.parts import convolution, network_of_images
+from paralift.networks.parts import convolution, image_shape, network_of_images
 
 
 def resnet(
@@ -44,7 +44,8 @@ def resnet(
     """
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"resnet: depth is {depth}, expected 6 n + 2 with n of at least 1: 8, 14, 20, 26, 32, ...")
-    layers = [*convolution(tuple(input_shape)[-1], width, 3, norm=norm), ReLU()]
+    shape = image_shape("resnet", input_shape)
+    layers = [*convolution(shape[2], width, 3, norm=norm), ReLU()]
     channels = width
     for group in range(3):
         outputs = width * 2**group
@@ -52,7 +53,7 @@ def resnet(
             layers += _block(channels, outputs, 2 if group and not block else 1, norm)
             channels = outputs
     layers += [GlobalAverage(), Linear(channels, classes), Softmax()]
-    return network_of_images("resnet", layers, input_shape, flat)
+    return network_of_images(layers, shape, flat)
 
 
 def _block(channels: int, outputs: int, stride: int, norm: str | None) -> list[Any]:

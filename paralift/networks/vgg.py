@@ -8,7 +8,7 @@ from typing import Any
 from paralift.lifted.activations import ReLU, Softmax
 from paralift.lifted.layers import Sequential
 from paralift.lifted.maps import GlobalAverage, Linear, MaxPool2d
-from paralift.networks.parts import convolution, network_of_images
+from paralift.networks.parts import convolution, image_shape, network_of_images
 
 CONVOLUTIONS = {5: (1, 1, 1, 1, 0), 11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions between poolings; the channels double from each group to the next, up to eight times the first's."""
@@ -46,7 +46,8 @@ def vgg(
     """
     if depth not in CONVOLUTIONS:
         raise ValueError(f"vgg: depth is {depth}, expected one of {sorted(CONVOLUTIONS)}")
-    channels = tuple(input_shape)[-1]
+    shape = image_shape("vgg", input_shape)
+    channels = shape[2]
     layers: list[Any] = []
     for group, count in enumerate(CONVOLUTIONS[depth]):
         outputs = width * 2 ** min(group, 3)
@@ -55,4 +56,4 @@ def vgg(
             channels = outputs
         layers += [MaxPool2d(2)] if count else []
     layers += [GlobalAverage(), Linear(channels, classes), Softmax()]
-    return network_of_images("vgg", layers, input_shape, flat)
+    return network_of_images(layers, shape, flat)

@@ -82,6 +82,25 @@ def test_reference_refuses_what_it_does_not_know():
         torch_reference.gradients(network, network.init(0, np.float64), np.zeros((2, 3)), np.zeros(2, int))
 
 
+def test_reference_trains_convolutions_and_running_statistics():
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    network = pl.Sequential(
+        pl.Reshape(8, 8, 1), pl.Conv2d(1, 4, 3, stride=2, padding=1, bias=False), pl.BatchNorm(4), pl.ReLU(),
+        pl.Conv2d(4, 6, 3, groups=2), pl.ReLU(), pl.MaxPool2d(2), pl.GlobalAverage(), pl.Linear(6, 10), pl.Softmax(),
+        input_shape=(64,),
+    )  # fmt: skip
+    data, start = pl.data.digits(), network.init(4)
+    found = torch_reference.train(network, start, data, epochs=1, batch_size=256, rate=1e-3, seed=4)
+    expected = pl.fit(
+        network, data, method=pl.methods.backprop(), optimizer=pl.optim.Adam(1e-3), epochs=1, batch_size=256, seed=4,
+        comm=None, progress=False,
+    ).params  # fmt: skip
+    for block, arrays in expected.items():
+        for name, a in arrays.items():
+            np.testing.assert_allclose(found[block][name], a, rtol=0, atol=1e-4)
+            assert not np.array_equal(a, start[block][name])
+
+
 def run(tmp_path, *argv):
     code = learning.main([*argv, "--quick", "--out", str(tmp_path)])
     path = tmp_path / f"learning-{argv[0]}.json"
@@ -117,7 +136,8 @@ def idx(path, array):
         file.write(head + array.tobytes())
 
 
-def test_fashion_is_read_from_the_named_folder(tmp_path, monkeypatch):
+@pytest.mark.parametrize("study", ["fashion", "fashion-cnn"])
+def test_fashion_is_read_from_the_named_folder(study, tmp_path, monkeypatch):
     folder = tmp_path / "fashion-mnist"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -125,7 +145,7 @@ def test_fashion_is_read_from_the_named_folder(tmp_path, monkeypatch):
         idx(folder / f"{prefix}-images-idx3-ubyte.gz", rng.integers(0, 256, (n, 28, 28), np.uint8))
         idx(folder / f"{prefix}-labels-idx1-ubyte.gz", rng.integers(0, 10, n).astype(np.uint8))
     monkeypatch.setenv("PARALIFT_DATA", str(tmp_path))
-    code, found = run(tmp_path, "fashion")
+    code, found = run(tmp_path, study)
     assert code == 0
     assert 0 <= found["results"][accuracy.DEFAULT]["mean"] <= 1
 

@@ -4,7 +4,9 @@ from paralift.lifted.activations.base import Activation, NotMonotoneError
 from paralift.lifted.activations.batchnorm import BatchNorm, BatchNormalise
 from paralift.lifted.activations.causal import CausalSoftmax
 from paralift.lifted.activations.elementwise import Elementwise
+from paralift.lifted.activations.groupnorm import GroupNorm
 from paralift.lifted.activations.heads import Heads
+from paralift.lifted.activations.largest import LargestPositive, ReLUMaxPool
 from paralift.lifted.activations.nonmonotone import GELU, SiLU
 from paralift.lifted.activations.norms import LayerNorm, Normalise, RMSNorm
 from paralift.lifted.activations.piecewise import Hardtanh, Identity, LeakyReLU, ReLU, SoftThreshold
@@ -23,11 +25,13 @@ __all__ = [
     "ELU",
     "Elementwise",
     "GELU",
+    "GroupNorm",
     "GroupSoftThreshold",
     "Hardtanh",
     "Heads",
     "ISRU",
     "Identity",
+    "LargestPositive",
     "LayerNorm",
     "LeakyReLU",
     "Normalise",
@@ -35,6 +39,7 @@ __all__ = [
     "Quantizer",
     "RMSNorm",
     "ReLU",
+    "ReLUMaxPool",
     "SiLU",
     "Sigmoid",
     "SoftThreshold",

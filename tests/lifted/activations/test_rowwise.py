@@ -14,6 +14,7 @@ from paralift.lifted.activations import (
     BatchNormalise,
     GroupSoftThreshold,
     Identity,
+    LargestPositive,
     Normalise,
     Softmax,
     Sparsemax,
@@ -34,7 +35,7 @@ CONVEX = {
     "GroupSoftThreshold": GroupSoftThreshold(0.6, 2),
     "GroupSoftThreshold, all": GroupSoftThreshold(1.2, 6),
 }
-ALL = CONVEX | NORMS
+ALL = CONVEX | NORMS | {"LargestPositive": LargestPositive()}
 ROWS, WIDTH = 7, 6
 SEEDS = st.integers(0, 10**6)
 SCALES = st.sampled_from([0.05, 0.5, 1.0, 3.0, 20.0])

@@ -26,6 +26,12 @@ NETWORKS = {
         pl.Parallel(pl.Linear(WIDTH, WIDTH), pl.Tanh(), combine="concatenate"),
         pl.Linear(2 * WIDTH, 10), pl.Softmax(),
     ),
+    "convolutions": lambda: pl.Sequential(
+        pl.Reshape(5, 4, 1), pl.Conv2d(1, 4, 3, padding=1, bias=False), pl.BatchNorm(4), pl.ReLU(),
+        pl.Parallel([pl.Conv2d(4, 6, 3, stride=2, padding=1), pl.ReLU()], pl.Conv2d(4, 6, 1, stride=2)), pl.Upsample(2),
+        pl.MaxPool2d(2), pl.AveragePool2d(2, stride=1), pl.GlobalAverage(), pl.Linear(6, 10), pl.Softmax(),
+        input_shape=(20,),
+    ),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Convolutions: the values of the definition, adjoints and gradients to match for every stride, padding, dilation, groups."""
+"""Convolutions: the values of the definition, adjoints and gradients to match, for all strides, paddings, dilations, groups."""
 
 from __future__ import annotations
 

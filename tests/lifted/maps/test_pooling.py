@@ -36,6 +36,7 @@ LINEAR = {
 }
 SELECTIONS = {
     "max": (MaxPool2d(2), (4, 6, 3)),
+    "max, lines left over": (MaxPool2d(2), (5, 7, 2)),
     "max, overlapping and padded": (MaxPool2d(3, stride=2, padding=1), (7, 6, 2)),
     "max, same": (MaxPool2d(2, stride=2, padding="same"), (5, 5, 2)),
     "max of a series": (MaxPool1d(2), (9, 3)),
@@ -110,7 +111,6 @@ def test_global_average_and_upsample():
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_a_selection_puts_back_where_the_largest_lies(name):
-    """Moving r into x by its adjoint, x + t adjoint(r) selects what x does + t r (windows apart)."""
     map_, x, r = arrays(name)
     chosen = pulled(map_, x, np.ones_like(r))
     assert chosen.sum() == r.size and (chosen == chosen.round()).all()

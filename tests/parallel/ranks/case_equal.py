@@ -44,6 +44,17 @@ def tied():
     )  # fmt: skip
 
 
+def images():
+    """A residual block with a projection, which cuts of two and more stages go through."""
+    branch = [pl.Conv2d(2, 4, 3, padding=1), pl.ReLU(), pl.Conv2d(4, 4, 3, stride=2, padding=1)]
+    return pl.Sequential(
+        pl.Reshape(3, 2, 1), pl.Conv2d(1, 2, 3, padding=1), pl.ReLU(),
+        pl.Parallel(branch, pl.Conv2d(2, 4, 1, stride=2)), pl.ReLU(),
+        pl.Residual(pl.Conv2d(4, 4, (3, 1), padding=(1, 0)), pl.Tanh()), pl.GlobalAverage(), pl.Linear(4, 4), pl.Softmax(),
+        input_shape=(6,),
+    )  # fmt: skip
+
+
 NETWORKS = {"chain": chain, "skips": skips}
 METHODS = {
     "nudged": lambda cuts: pl.methods.nudged(),
@@ -133,6 +144,20 @@ def test_tied_parameters_equal_one_ranks_and_each_other(kind, method, grid):
     one = train(network, chosen, None, Plan(1, 1, (0, len(network.blocks)), micro_batches=3), data=samples)
     assert_equal(many, one)
     assert_tied(many.params, network)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_convolutions_equal_one_rank(grid):
+    network, method = images(), pl.methods.nudged()
+    shards, stages = grid
+    n = len(network.blocks)
+    bounds = split(block_costs(network), stages)
+    if stages == 2:
+        bounds = (0, 3, n)  # between the branch's convolutions
+        assert len(network.live(3)) == 2
+    many = train(network, method, MPI.COMM_WORLD, Plan(shards, stages, bounds, micro_batches=3, schedule="flush"))
+    assert_equal(many, train(network, method, None, Plan(1, 1, (0, n), micro_batches=3)))
 
 
 @pytest.mark.mpi
