@@ -149,7 +149,7 @@ def test_iterations_refuse_what_they_have_no_step_for():
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"norm": "batch"}, "norm is 'batch'"), ({"feed_forward": 0}, "feed_forward is 0"), ({"depth": 0}, "depth is 0"),
+    [({"norm": "batch"}, "norm is 'batch'"), ({"feed_forward": 0}, "feed_forward is 0"), ({"depth": 0}, "depth is 0"), ({"depth": 10**12}, "from 1 to 10000"),
      ({"heads": 4}, "4 heads do not divide a width of 6")],
 )  # fmt: skip
 def test_transformers_that_cannot_be(settings, words):
