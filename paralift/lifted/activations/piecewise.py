@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from paralift.kernels import piecewise as scalars
-from paralift.kernels.arrays import Array, namespace
+from paralift.kernels.arrays import Array, Work, namespace
 from paralift.kernels.difference import sum_columns
 from paralift.kernels.scalars import Scalar
 from paralift.lifted.activations.elementwise import Elementwise
 from paralift.lifted.activations.formulas import clip, half_square, infinite_outside, shrink, where
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,10 @@ class Identity(Elementwise):
         if offset is not None or x is not z:
             super().activate(z, offset, x)
 
+    def bound_activate(self, z: Array, offset: Array | None, x: Array) -> Work:
+        """Return `activate` as work on these arrays: none at all for a sum, say, that no offset follows."""
+        return _nothing if offset is None and x is z else super().bound_activate(z, offset, x)
+
     def difference(
         self,
         z: Array,
@@ -60,6 +69,14 @@ class Identity(Elementwise):
         if up + down != 1.0:
             g *= up + down
         sum_columns(g, column_sum, accumulate)
+
+    def bound_difference(
+        self, z: Array, g: Array, up: float, down: float, relative: float, column_sum: Array | None, accumulate: bool
+    ) -> Work:
+        """Return `difference` as work on these arrays: none at all where g stays as it is and no sum is wanted."""
+        if up + down == 1.0 and column_sum is None:
+            return _nothing
+        return partial(self.difference, z, g, up, down, relative, column_sum, accumulate)
 
     def pull_back(self, z: Array, g: Array, column_sum: Array | None = None, accumulate: bool = False) -> None:
         """Leave `g`; only the column sum remains to do."""
