@@ -1,6 +1,6 @@
 """Convolutions with few channels on one side, on NumPy arrays: a matrix product, then a sum of shifted planes.
 
-The tiles of `kernels/convolve.py` need as many output channels as a vector has numbers; with one to four, most of a vector would
+The tiles of `kernels/convolve.py` need as many output channels as a vector has numbers; with fewer most of a vector would
 be idle; here every entry of the kernel gives a plane of products with one number a pixel, and planes are added where the entry
 belongs. A few images are taken at a time, so that their planes stay in the cache.
 """

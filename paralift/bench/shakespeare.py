@@ -58,7 +58,7 @@ def file() -> Path:
 
 
 def trained(name: str, network: Network, data: Dataset, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return loss and accuracy of a character of the test after the last epoch, the seconds, and the loss of each epoch."""
+    """Return loss and accuracy of a character of the test after the last epoch, the seconds, and the loss after each epoch."""
     start = time.perf_counter()
     if name == TORCH:
         params = torch_reference.train(network, network.init(seed), data, rate=RATE, seed=seed, **settings)

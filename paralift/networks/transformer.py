@@ -8,6 +8,8 @@ from paralift.lifted.layers import Attention, Residual, Sequential
 from paralift.lifted.maps import Embedding, Linear, Positions, Readout, Tied
 
 NORMS = {"layer": LayerNorm, "rms": RMSNorm}
+DEEPEST = 10_000
+"""Blocks at most: a larger number is a mistake, and would take minutes to be found."""
 
 
 def transformer(
@@ -54,8 +56,8 @@ def transformer(
     if norm not in NORMS:
         raise ValueError(f"transformer: norm is {norm!r}, expected one of {sorted(NORMS)}")
     for name, value in (("depth", depth), ("feed_forward", feed_forward)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"transformer: {name} is {value!r}, expected an integer of at least 1")
+        if not isinstance(value, int) or not 1 <= value <= DEEPEST:
+            raise ValueError(f"transformer: {name} is {value!r}, expected an integer from 1 to {DEEPEST}")
     normal, hidden, gain = NORMS[norm], feed_forward * width, (2 * depth) ** -0.5
     inner = ReLU() if activation is None else activation
     layers: list[object] = [Embedding(tokens, width), Positions(length, width)]

@@ -72,6 +72,16 @@ def test_a_regulariser_counts_what_is_shared_once():
     assert record["energy"] - record["loss"] == pytest.approx(0.1 * sum(np.abs(w).sum() for w in weights))
 
 
+def test_a_resumed_run_repeats_the_uninterrupted_one(tmp_path):
+    settings = {"batch_size": 2, "comm": None, "progress": False}
+    whole = pl.fit(network(), (X, Y), epochs=3, **settings)
+    pl.fit(network(), (X, Y), epochs=1, out=tmp_path, **settings)
+    resumed = pl.fit(network(), (X, Y), epochs=3, out=tmp_path, resume="auto", **settings)
+    for block, arrays in whole.params.items():
+        for name, a in arrays.items():
+            np.testing.assert_array_equal(a, resumed.params[block][name])
+
+
 def test_replicas_that_differ_are_refused():
     params = network().init(0, np.float64)
     params["linear2"]["bias"] = params["linear2"]["bias"] + 1.0

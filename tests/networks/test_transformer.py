@@ -149,9 +149,14 @@ def test_iterations_refuse_what_they_have_no_step_for():
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [({"norm": "batch"}, "norm is 'batch'"), ({"feed_forward": 0}, "feed_forward is 0"), ({"depth": 0}, "depth is 0"),
-     ({"heads": 4}, "4 heads do not divide a width of 6")],
-)  # fmt: skip
+    [
+        ({"norm": "batch"}, "norm is 'batch'"),
+        ({"feed_forward": 0}, "feed_forward is 0"),
+        ({"depth": 0}, "depth is 0"),
+        ({"depth": 10**12}, "from 1 to 10000"),
+        ({"heads": 4}, "4 heads do not divide a width of 6"),
+    ],
+)
 def test_transformers_that_cannot_be(settings, words):
     with pytest.raises(ValueError, match=words):
         pl.networks.transformer(TOKENS, T, **{"width": WIDTH, "heads": HEADS, **settings})

@@ -2,6 +2,8 @@
 
 import textwrap
 
+import pytest
+
 SCRIPT = """
     import numpy as np
     import paralift as pl
@@ -14,15 +16,18 @@ SCRIPT = """
             return super().step(*arguments, **more)
 
     rng = np.random.default_rng(0)
-    net = pl.Sequential(pl.Linear(4, 8), pl.ReLU(), pl.Linear(8, 3), pl.Softmax())
-    data = rng.standard_normal((64, 4)), rng.integers(0, 3, 64)
+    last = pl.Tied(pl.Linear(4, 4), to="linear1") if TIED else pl.Linear(4, 4)
+    net = pl.Sequential(pl.Linear(4, 4), pl.ReLU(), last, pl.Softmax())
+    data = rng.standard_normal((64, 4)), rng.integers(0, 4, 64)
     pl.fit(net, data, optimizer=Failing(0.1), epochs=50, stages=2, plan="counted", progress=False)
 """
 
 
-def test_one_failing_rank_ends_the_job(launch, tmp_path):
+@pytest.mark.parametrize("tied", [False, True])
+def test_one_failing_rank_ends_the_job(launch, tmp_path, tied):
+    """Also where the other waits for a gradient that both share."""
     script = tmp_path / "failing.py"
-    script.write_text(textwrap.dedent(SCRIPT))
+    script.write_text(f"TIED = {tied}\n" + textwrap.dedent(SCRIPT))
     outcome = launch(2, [str(script)], deadline=60.0)
     assert not outcome.hung
     assert outcome.code != 0

@@ -51,6 +51,10 @@ class Identity(Elementwise):
         if offset is not None or x is not z:
             super().activate(z, offset, x)
 
+    def bound_activate(self, z: Array, offset: Array | None, x: Array) -> Work:
+        """Return `activate` as work on these arrays: none at all for a sum, say, that no offset follows."""
+        return _nothing if offset is None and x is z else super().bound_activate(z, offset, x)
+
     def difference(
         self,
         z: Array,
@@ -66,14 +70,12 @@ class Identity(Elementwise):
             g *= up + down
         sum_columns(g, column_sum, accumulate)
 
-    def bound_activate(self, z: Array, offset: Array | None, x: Array) -> Work:
-        """Return `activate` as work on these arrays."""
-        return _nothing if offset is None and x is z else super().bound_activate(z, offset, x)
-
     def bound_difference(
         self, z: Array, g: Array, up: float, down: float, relative: float, column_sum: Array | None, accumulate: bool
     ) -> Work:
-        """Return `difference` as work on these arrays: no scale is needed, and none rounds."""
+        """Return `difference` as work on these arrays: none at all where g stays as it is and no sum is wanted."""
+        if up + down == 1.0 and column_sum is None:
+            return _nothing
         return partial(self.difference, z, g, up, down, relative, column_sum, accumulate)
 
     def pull_back(self, z: Array, g: Array, column_sum: Array | None = None, accumulate: bool = False) -> None:

@@ -329,3 +329,19 @@ def test_the_base_class_does_the_same_without_kernels(act):
         results.append((zz, gg, x, total))
     for fused, formula in zip(*results, strict=True):
         np.testing.assert_allclose(fused, formula, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("up", "down"), [(0.5, 0.5), (1.0, 0.5), (0.0, 1.0)])
+@pytest.mark.parametrize("relative", [0.0, 0.01])
+def test_the_identity_leaves_a_pull_as_it_is(up, down, relative):
+    """Bit for bit where up + down = 1: a difference of large numbers would lose digits."""
+    z, g = 1e3 * np.ones((4, 3), np.float32), np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+    for column in (None, np.empty(3, np.float32)):
+        r = g.copy()
+        Identity().bound_difference(z, r, up, down, relative, column, False)()
+        np.testing.assert_array_equal(r, np.float32(up + down) * g)
+        assert column is None or np.allclose(column, r.sum(axis=0))
+    Identity().bound_activate(z, None, z)()
+    assert (z == 1e3).all()
+    Identity().bound_activate(z, np.arange(3, dtype=np.float32), z)()
+    np.testing.assert_array_equal(z, 1e3 + np.arange(3) * np.ones((4, 1)))
