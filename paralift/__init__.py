@@ -32,6 +32,7 @@ from paralift.lifted.layers import Graph, Parallel, Residual, Sequential
 from paralift.lifted.maps import Add, Concatenate, Diagonal, Dropout, Flatten, Linear, Reshape
 from paralift.parallel.plan import Plan
 from paralift.training.fit import DivergedError, fit
+from paralift.training.rates import Rates, find_rate
 from paralift.training.result import Reason, Result
 from paralift.training.stopping import EarlyStopping
 
@@ -50,6 +51,7 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "ELU",
+    "find_rate",
     "fit",
     "Flatten",
     "Free",
@@ -72,6 +74,7 @@ __all__ = [
     "Plan",
     "Quantizer",
     "Reason",
+    "Rates",
     "ReLU",
     "Reshape",
     "Residual",

@@ -2,7 +2,7 @@
 
 from paralift.optim.regularizers import L1, Box, GroupL1, NonNegative, Regularizer, Ridge
 from paralift.optim.rules import SGD, Adam, AdamW, Rule
-from paralift.optim.schedules import Constant, Cosine, Schedule, Step
+from paralift.optim.schedules import Constant, Cosine, Exponential, Schedule, Step
 
 __all__ = [
     "SGD",
@@ -11,6 +11,7 @@ __all__ = [
     "Box",
     "Constant",
     "Cosine",
+    "Exponential",
     "GroupL1",
     "L1",
     "NonNegative",

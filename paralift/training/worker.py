@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -123,6 +123,14 @@ class Worker:
                 check_labels(host, self.network.output_shape[-1])
             y = from_host(host, self.stage.like)
         return Shard(x, y)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `first` on."""
+        sampler = self.sampler
+        order = sampler.epoch(epoch)
+        for t in range(first, sampler.n_batches):
+            step = epoch * sampler.n_batches + t
+            yield Batch(order[t], sampler.batch_global(t), epoch, step, sampler.seed, sampler.local_range[0])
 
     def sums(self, shard: Shard | None, start: int, stop: int) -> np.ndarray:
         """Return (loss, correct or squared error, rows) summed over the local samples start to stop of a shard."""
