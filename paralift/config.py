@@ -38,7 +38,7 @@ from paralift.parallel.versions import read_kappa
 from paralift.training.arguments import expect_patience
 from paralift.training.freezing import frozen_parameters
 from paralift.training.stopping import EarlyStopping
-from paralift.training.techniques import check_clip, read_clip, read_ema
+from paralift.training.techniques import check_clip, read_clip, read_ema, sample_shape
 from paralift.vocabulary import AUGMENT, DATA, LOSS, METHOD, NETWORK, OPTIMIZER, STOP, Vocabulary
 
 
@@ -320,7 +320,7 @@ def _techniques(
     for augmentation in values.get("augment", ()):
         with mistakes.of("augment") as where:
             try:
-                augmentation.check(network.input_shape)
+                augmentation.check(sample_shape(network))
             except ValueError as error:
                 raise ConfigError(f"{where}, key 'augment': {error}") from None
     with mistakes.of("training.freeze") as where:

@@ -83,9 +83,9 @@ def find_rate(
     if not 0.0 < low < high < math.inf or type(steps) is not int or steps < 10:
         raise ValueError(f"low = {low}, high = {high}, steps = {steps}: expected 0 < low < high and at least 10 steps")
     rule = options.get("optimizer") or optim.Adam()
-    rising = replace(rule, rate=optim.Exponential(low, high, steps))
-    losses = losses_of(network, data, steps, **{**options, "optimizer": rising, "comm": comm})
-    rates = [rising.rate(t + 1, None) for t in range(len(losses))]
+    rising = optim.Exponential(low, high, steps)
+    losses = losses_of(network, data, steps, **{**options, "optimizer": replace(rule, rate=rising), "comm": comm})
+    rates = [rising(t + 1) for t in range(len(losses))]
     smoothed = smooth(losses)
     return Rates(rates, losses, smoothed, suggest(rates, smoothed))
 

@@ -30,7 +30,7 @@ from paralift.parallel.sweep_step import SweepStep
 from paralift.parallel.unflushed_step import UnflushedStep
 from paralift.training.metrics import resident_memory
 from paralift.training.result import score
-from paralift.training.techniques import Techniques
+from paralift.training.techniques import Techniques, sample_shape
 
 MIN_CAPACITY = 64
 """Rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
@@ -79,7 +79,7 @@ class Worker:
         self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY)
         self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches, techniques.options, grid)
         self.best = None if techniques.stop_early is None else zeros(self.stage.flat.shape, like)
-        training = replace(self.train, augment=techniques.augment)
+        training = replace(self.train, augment=techniques.augment, shape=sample_shape(network))
         parts = (self.stage, self.capacity, training, method, loss, self.messages, plan, self.optimizer)
         self.step: SweepStep | UnflushedStep | LiftedStep
         if isinstance(method.inference, ProximalGradient):

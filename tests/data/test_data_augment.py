@@ -37,7 +37,7 @@ def test_noise_takes_samples_of_any_shape():
 @pytest.mark.parametrize(
     ("value", "shape", "error", "words"),
     [
-        ([Shift(2)], (64,), ValueError, r"Shift\(pixels=2\) takes images, .* given \(64,\): .* Flatten\(\)"),
+        ([Shift(2)], (64,), ValueError, r"Shift\(pixels=2\) takes images, .* given \(64,\): .* Reshape\(height, width, chan"),
         ([Flip()], (2, 2, 2, 2), ValueError, r"Flip\(\) takes images"),
         ([Noise(1.0), Crop(4)], (8, 4), ValueError, r"Crop\(padding=4\) takes images of more than 4 pixels"),
         (["Flip()"], (8, 8), TypeError, "expected a list of Shift, Crop, Flip and Noise"),
@@ -65,5 +65,10 @@ def test_epochs_differ_and_evaluation_sees_the_samples_as_they_are():
     settings = {"optimizer": pl.optim.SGD(0.0), "epochs": 3, "batch_size": 16, "comm": None, "progress": False, "test": data}
     plain = pl.fit(network, data, dtype="float64", **settings).history
     found = pl.fit(network, data, dtype="float64", augment=ALL, **settings).history
+    reshaped = pl.Sequential(pl.Reshape(4, 5), pl.Flatten(), pl.Linear(20, 3), pl.Softmax(), input_shape=(20,))
+    params = {"linear1": network.init()["linear1"]}
+    vectors = {**settings, "test": (data[0].reshape(60, 20), data[1]), "params": params}
+    again = pl.fit(reshaped, vectors["test"], augment=ALL, **vectors).history  # vectors that the network takes for images
+    assert [r["loss"] for r in again] == pytest.approx([r["loss"] for r in found], rel=1e-5)
     assert len({record["loss"] for record in found}) == 3 and np.ptp([record["loss"] for record in plain]) < 1e-12
     assert {record["test_loss"] for record in found} == {record["test_loss"] for record in plain}
