@@ -62,6 +62,16 @@ def test_drop_has_the_expectation_of_its_input(rate):
             assert abs((a * b).mean()) <= 5 * rate * (1 - rate) / np.sqrt(a.size)
 
 
+def test_angles_and_lengths_of_normal_numbers_are_accurate():
+    turns = np.concatenate([np.linspace(0, 1, 1000, endpoint=False), np.arange(8) / 8, [1 - 2.0**-53]])
+    for turn in turns:
+        cosine, sine = draw.circle(turn)
+        exact = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
+        np.testing.assert_allclose([cosine, sine], exact, rtol=0, atol=2e-15)
+    assert draw.normal_radius(np.uint64(0)) == pytest.approx(np.sqrt(2 * 53 * np.log(2)))
+    assert draw.normal_radius(np.uint64(draw.MASK)) == 0.0
+
+
 def test_noise_is_normal():
     for width in (101, 100):
         x = np.zeros((N, width))
