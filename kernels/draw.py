@@ -23,6 +23,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from paralift.kernels.arrays import Array, family, from_host, namespace
+from paralift.kernels.elementary import log1p
 from paralift.kernels.jit import jit
 
 G, H = 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03
@@ -184,17 +185,50 @@ def _flip_numba(x, keys, offset, threshold):
                         x[i, a, width - 1 - b, c] = left
 
 
+SINE = tuple((-1) ** n / math.factorial(2 * n + 1) for n in range(8, -1, -1))
+COSINE = tuple((-1) ** n / math.factorial(2 * n) for n in range(8, -1, -1))
+
+
+@register_jitable
+def circle(turn):
+    """Return cosine and sine of an angle of 0 to 1 full turns, by series within an eighth of a turn, in vector registers."""
+    quarter = np.int64(4.0 * turn + 0.5)
+    angle = 2.0 * np.pi * (turn - 0.25 * quarter)
+    square = angle * angle
+    s, c = SINE[0], COSINE[0]
+    for k in range(1, 9):
+        s = s * square + SINE[k]
+        c = c * square + COSINE[k]
+    s *= angle
+    swapped = (quarter & 1) == 1
+    cosine, sine = (s if swapped else c), (c if swapped else s)
+    return (-cosine if ((quarter + 1) & 2) != 0 else cosine), (-sine if (quarter & 2) != 0 else sine)
+
+
+@register_jitable
+def normal_radius(bits):
+    """Return sqrt(-2 ln u) of u in (0, 1], made of 64 bits: the length of two normal numbers (Box & Muller, 1958)."""
+    u = np.float64((bits >> _11) + np.uint64(1)) * UNIT
+    return np.sqrt(2.0 * log1p(1.0 / u - 1.0))
+
+
 @jit
 def _noise_numba(x, keys, offset, std):
+    width = x.shape[1]
+    half = (width + 1) // 2
+    radius = np.empty(half)  # in loops of their own, logarithms and angles are vectorised
     for i in range(x.shape[0]):
         start = mix64(keys[i] + offset)
-        for j in range(0, x.shape[1], 2):  # two normal numbers of two uniform ones (Box & Muller 1958)
-            u = np.float64((mix64(start + np.uint64(j + 1) * _G) >> _11) + np.uint64(1)) * UNIT
-            v = np.float64(mix64(start + np.uint64(j + 2) * _G) >> _11) * UNIT
-            radius, angle = std * np.sqrt(-2.0 * np.log(u)), 2.0 * np.pi * v
-            x[i, j] += radius * np.cos(angle)
-            if j + 1 < x.shape[1]:
-                x[i, j + 1] += radius * np.sin(angle)
+        left, right = x[i, :half], x[i, half:]
+        for j in range(half):
+            radius[j] = std * normal_radius(mix64(start + np.uint64(j + 1) * _G))
+        for j in range(width - half):
+            cosine, sine = circle(np.float64(mix64(start + np.uint64(half + j + 1) * _G) >> _11) * UNIT)
+            left[j] += radius[j] * cosine
+            right[j] += radius[j] * sine
+        if width % 2:
+            cosine, _ = circle(np.float64(mix64(start + np.uint64(2 * half) * _G) >> _11) * UNIT)
+            left[half - 1] += radius[half - 1] * cosine
 
 
 def shift(x: Array, keys: Array, stream: int, most: int, edge: bool) -> None:
@@ -238,10 +272,11 @@ def noise(x: Array, keys: Array, stream: int, std: float) -> None:
     width = x.shape[1] + x.shape[1] % 2
     bits = bits_formula(keys, stream, width)
     unit = _cast(bits >> from_host(np.array([11], np.uint64), keys), xp.float64) * UNIT
-    radius = std * xp.sqrt(-2.0 * xp.log(unit[:, 0::2] + UNIT))
-    angle = 2.0 * math.pi * unit[:, 1::2]
-    pairs = xp.stack([radius * xp.cos(angle), radius * xp.sin(angle)], axis=2)
-    x[...] = x + _cast(xp.reshape(pairs, (x.shape[0], width))[:, : x.shape[1]], x.dtype)
+    radius = std * xp.sqrt(-2.0 * xp.log(unit[:, : width // 2] + UNIT))
+    angle = 2.0 * math.pi * unit[:, width // 2 :]
+    join = getattr(xp, "concat", None) or xp.concatenate
+    pairs = join([radius * xp.cos(angle), radius * xp.sin(angle)], axis=1)
+    x[...] = x + _cast(pairs[:, : x.shape[1]], x.dtype)
 
 
 def _small(bits: Array, below: int) -> Array:

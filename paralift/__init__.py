@@ -64,6 +64,7 @@ from paralift.lifted.maps import (
 )
 from paralift.parallel.plan import Plan
 from paralift.training.fit import DivergedError, fit
+from paralift.training.rates import Rates, find_rate
 from paralift.training.result import Reason, Result
 from paralift.training.stopping import EarlyStopping
 
@@ -94,6 +95,7 @@ __all__ = [
     "EarlyStopping",
     "ELU",
     "Embedding",
+    "find_rate",
     "fit",
     "Flatten",
     "Free",
@@ -124,6 +126,7 @@ __all__ = [
     "Plan",
     "Positions",
     "Quantizer",
+    "Rates",
     "Readout",
     "Reason",
     "ReLU",

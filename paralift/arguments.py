@@ -64,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     new = add("run", text, "run -n 2 examples/digits.toml", parents=[options])
     new.add_argument("-n", type=int, metavar="N", help="number of ranks; without it ranks and threads are chosen")
     new.set_defaults(alone=False)
+    new = add("find-rate", "try rates of the update rule, from small to large", "find-rate examples/digits.toml")
+    new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
+    new.add_argument("--low", type=float, default=1e-6, metavar="R", help="the first rate, %(default)g")
+    new.add_argument("--high", type=float, default=1.0, metavar="R", help="the last rate, %(default)g")
+    new.add_argument("--steps", type=int, default=200, metavar="N", help="batches from the first to the last, %(default)s")
+    new.add_argument("--json", action="store_true", help="one line of JSON instead of a table")
     new = add("evaluate", "score the newest checkpoint of a run", "evaluate runs/mine --json")
     new.add_argument("run", metavar="RUN", help="run folder")
     new.add_argument(

@@ -1,4 +1,4 @@
-"""What the commands do: ``paralift train | run | evaluate | plot | plan | bench | doctor``.
+"""What the commands do: ``paralift train | run | find-rate | evaluate | plot | plan | bench | doctor``.
 
 Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what was given, 75
 stopped by a signal after a checkpoint, 76 ended by the stall watch, 130 interrupted. Under an MPI launcher every rank
@@ -87,6 +87,7 @@ def _complain(text: str, code: int = 2) -> int:
 
 def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     """Train what a configuration describes; print a table at the end."""
+    from paralift.training.fit import fit
     from paralift.training.plots import plot_run
     from paralift.training.result import Reason
 
@@ -95,7 +96,8 @@ def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
     with _watched(world, patience, "the start, reading the configuration and data"):
         network, data, options = _together(config.build)
         out = _together(lambda: _run_folder(args, config.name))  # rank 0's counts
-    result = _fit(network, data, **options, out=out, resume=args.resume, survive=args.ft, progress=not args.quiet)
+    more = {"out": out, "resume": args.resume, "survive": args.ft, "progress": not args.quiet}
+    result = _refused_together(lambda: fit(network, data, **options, **more))
     stopped = result.reason in (Reason.STOPPED, Reason.STOPPED_UNSAVED)
     code = STOPPED if stopped else 0
 
@@ -132,12 +134,10 @@ def _config(args: argparse.Namespace) -> Config:
     return config.changed(epochs=args.epochs, seed=args.seed).shared(threads=args.threads)
 
 
-def _fit(network: Any, data: Any, **options: Any) -> Any:
-    """Call `fit`; on several ranks an argument that it refuses is refused by all of them together."""
-    from paralift.training.fit import fit
-
+def _refused_together(run: Callable[[], T]) -> T:
+    """Run on all ranks; an argument that is refused there is refused by all of them together."""
     try:
-        return fit(network, data, **options)
+        return run()
     except (ValueError, TypeError, ImportError) as error:
         if find_world() is None:
             raise
@@ -176,6 +176,27 @@ def _print_summary(console: Console, title: str, summary: Mapping[str, Any]) -> 
         ("memory a rank", f"{max(summary['peak_memory_bytes']) / 2**20:.0f} MiB at most"),
     ]
     print_table(console, title, ("", ""), rows)
+
+
+def find_rate(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Try rates of a configuration's update rule; print the losses and a suggestion."""
+    from paralift.training.rates import find_rate as find
+
+    config = _together(lambda: Config.default() if args.config is None else Config.from_file(args.config))
+    network, data, options = _together(config.build)
+    found = _refused_together(
+        lambda: find(network, data, low=args.low, high=args.high, steps=args.steps, progress=False, **options)
+    )
+    if _rank() > 0:
+        return 0
+    if args.json:
+        print(json.dumps(vars(found)))
+        return 0
+    shown = sorted({round(k * (len(found.rates) - 1) / 15) for k in range(16)})
+    rows = [(f"{found.rates[k]:.3g}", f"{found.losses[k]:.4f}", f"{found.smoothed[k]:.4f}") for k in shown]
+    print_table(Console(), f"{config.name}: losses as the rate grows", ("rate", "loss", "smoothed"), rows)
+    print(f"The loss falls fastest at a rate of {found.suggestion:.2g}.")
+    return 0
 
 
 def evaluate(args: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -299,6 +320,7 @@ def doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
 ACTIONS: Mapping[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "train": train,
     "run": launch,
+    "find-rate": find_rate,
     "evaluate": evaluate,
     "plot": plot,
     "plan": plan,

@@ -29,6 +29,7 @@ from typing import Any
 from paralift import data as data_sets
 from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
+from paralift.lifted.initial import Scheme, check_scheme, read_scheme
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
 from paralift.mistakes import ConfigError, Mistakes, lines_of, shown
@@ -37,7 +38,7 @@ from paralift.parallel.versions import read_kappa
 from paralift.training.arguments import expect_patience
 from paralift.training.freezing import frozen_parameters
 from paralift.training.stopping import EarlyStopping
-from paralift.training.techniques import check_clip, read_clip, read_ema
+from paralift.training.techniques import check_clip, read_clip, read_ema, sample_shape
 from paralift.vocabulary import AUGMENT, DATA, LOSS, METHOD, NETWORK, OPTIMIZER, STOP, Vocabulary
 
 
@@ -48,6 +49,7 @@ class Training:
     epochs: int = 20
     batch_size: int | None = 128
     seed: int = 0
+    init: Scheme = None
     dtype: str = "float32"
     shuffle: bool = True
     checkpoint_every: int = 1
@@ -198,7 +200,7 @@ class Config:
             lines = {f.name: getattr(table, f.name) for f in fields(table)}
             if lines.get("batch_size", 1) is None:
                 lines["batch_size"] = "full"
-            parts += ["", f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in lines.items() if v not in (None, ()))]
+            parts += ["", f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in lines.items() if v not in (None, ()))]
         return "\n".join(parts) + "\n"
 
 
@@ -318,7 +320,7 @@ def _techniques(
     for augmentation in values.get("augment", ()):
         with mistakes.of("augment") as where:
             try:
-                augmentation.check(network.input_shape)
+                augmentation.check(sample_shape(network))
             except ValueError as error:
                 raise ConfigError(f"{where}, key 'augment': {error}") from None
     with mistakes.of("training.freeze") as where:
@@ -326,6 +328,11 @@ def _techniques(
             frozen_parameters(network, training.freeze)
         except ValueError as error:
             raise ConfigError(f"{where}, key 'training.freeze': {error}") from None
+    with mistakes.of("training.init") as where:
+        try:
+            check_scheme(training.init, [b.name for b in network.blocks])
+        except ValueError as error:
+            raise ConfigError(f"{where}, key 'training.init': {error}") from None
     with mistakes.of("training.clip") as where:
         try:
             check_clip(training.clip, method)
@@ -355,7 +362,7 @@ def _checked(where: str, key: str, value: Any) -> Any:
 
 
 def _readable(read: Callable[[Any], Any], value: Any) -> bool:
-    if isinstance(value, dict | list) and read is not read_names:  # which may be too deep for words
+    if isinstance(value, dict | list) and read not in (read_names, read_init):  # which may be too deep for words
         return False
     try:
         read(value)
@@ -369,6 +376,19 @@ def read_names(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("no list of names")
     return value
+
+
+def read_init(value: Any) -> Scheme:
+    """Return a scheme of initial weights; ValueError if it is none."""
+    if isinstance(value, dict) and not all(isinstance(each, str) for each in value.values()):
+        raise ValueError("no table of names")
+    return read_scheme(value) if isinstance(value, str | dict) else read_scheme(False)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in value.items()) + "}"
+    return json.dumps(value)
 
 
 def _quoted(value: Any) -> str:
@@ -412,6 +432,7 @@ READABLE: Mapping[Any, str] = {
     expect_patience: "a positive, finite number of seconds",
     read_clip: "a finite number greater than 0",
     read_ema: "a number greater than 0 and less than 1",
+    read_init: '"he", "xavier" or "orthogonal", or a table of them: {"linear*" = "he"}',
     read_names: 'a list of names, such as ["linear1", "linear2.bias"]',
 }
 TABLES: Mapping[str, type] = {"training": Training, "parallel": Parallel}
@@ -419,6 +440,7 @@ VALUES: Mapping[str, Any] = {
     "training.epochs": 1,
     "training.batch_size": 1,
     "training.seed": 0,
+    "training.init": read_init,
     "training.dtype": ("float32", "float64"),
     "training.shuffle": bool,
     "training.checkpoint_every": 1,

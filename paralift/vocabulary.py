@@ -42,7 +42,7 @@ NETWORK: Vocabulary = {
 METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
 OPTIMIZER: Vocabulary = {
     **_subclasses(optim, optim.Rule),
-    **_named(optim.Constant, optim.Cosine, optim.Step),
+    **_named(optim.Constant, optim.Cosine, optim.Exponential, optim.Step),
     **REGULARIZERS,
 }
 LOSS: Vocabulary = _subclasses(losses, losses.Loss)

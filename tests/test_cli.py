@@ -23,7 +23,7 @@ from paralift.parallel.grid import AgreedError
 from paralift.training import checkpoints
 from paralift.training.result import Reason
 
-COMMANDS = ("train", "run", "evaluate", "plot", "plan", "bench", "doctor")
+COMMANDS = ("train", "run", "find-rate", "evaluate", "plot", "plan", "bench", "doctor")
 CONFIG = """\
 data = "digits"
 network = ["Linear(64, 32)", "ReLU()", "Linear(32, 10)", "Softmax()"]
@@ -77,6 +77,11 @@ def test_train_evaluate_plot_and_resume(config, capsys):
     assert found["test_loss"] == pytest.approx(summary["test_loss"], rel=1e-5)
     assert main(["evaluate", "run", "--data", "digits(seed=1)"]) == 0
     assert "test accuracy" in capsys.readouterr().out
+
+    assert main(["find-rate", config, "--steps", "60", "--high", "10"]) == 0
+    table = capsys.readouterr().out
+    assert "smoothed" in table and "falls fastest at a rate of 0.0" in table
+    assert "at least 10 steps" in fails(capsys, "find-rate", config, "--steps", "2")
 
     before = {path: path.read_bytes() for path in Path("run/plots").iterdir()}
     assert {path.name for path in before} == {"loss.png", "accuracy.png", "throughput.png"}
@@ -308,7 +313,7 @@ def test_interrupted(config, monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_fit", interrupt)
+    monkeypatch.setattr(cli, "_refused_together", interrupt)
     assert "interrupted" in fails(capsys, "train", config, code=130)
 
 

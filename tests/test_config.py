@@ -220,8 +220,8 @@ ERRORS = {
         r"unknown argument 'x'; it takes none",
     ),
     "too many": (
-        MINIMAL + 'optimizer = "Constant(1, 2)"\n',
-        r"too many positional arguments, expected Constant\(rate\)",
+        MINIMAL + 'optimizer = "Constant(1, 2, 3)"\n',
+        r"too many positional arguments, expected Constant\(rate, warmup=0\)",
     ),
     "missing argument": (
         MINIMAL + 'optimizer = "SGD()"\n',

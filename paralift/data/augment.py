@@ -127,8 +127,8 @@ def _expect_pixels(owner: Any, name: str) -> None:
 def _expect_images(owner: Augmentation, shape: tuple[int, ...], most: int) -> None:
     if len(shape) not in (2, 3):
         raise ValueError(
-            f"{owner!r} takes images, samples of shape (height, width) or (height, width, channels), given {shape}: shape the "
-            "data so, and begin the network with Flatten() where it reads vectors"
+            f"{owner!r} takes images, samples of shape (height, width) or (height, width, channels), given {shape}: begin the "
+            "network with Reshape(height, width, channels), which tells the shape of vectors; Flatten() may follow"
         )
     if most >= min(shape[:2]):
         raise ValueError(f"{owner!r} takes images of more than {most} pixels each way, samples have shape {shape}")

@@ -6,8 +6,9 @@ map keeps its parent's value. A normalisation layer is an activation and, in the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from paralift.lifted.activations import CausalSoftmax, Identity, Softmax
 from paralift.lifted.activations.base import Activation
@@ -20,17 +21,30 @@ COMBINE = {"add": Add, "concatenate": Concatenate}
 
 @dataclass(frozen=True, init=False)
 class Residual:
-    """x + f(x), f the layers given; a skip connection that may cross any number of stages."""
+    """x + f(x), f the layers given; a skip connection that may cross any number of stages.
+
+    Parameters
+    ----------
+    *layers : Map, Activation, Residual, Parallel or Sequential
+    scale : float
+        Factor of the initial weights of the last map of the branch that has some, greater than 0. 1 / sqrt(2 n) keeps the sum
+        of n branches in bounds.
+    """
 
     layers: tuple
+    scale: float
 
-    def __init__(self, *layers: object) -> None:
+    def __init__(self, *layers: object, scale: float = 1.0) -> None:
         object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "scale", scale)
         if not layers:
             raise ValueError("Residual() needs at least one layer")
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0.0 < scale < math.inf:
+            raise ValueError(f"Residual: scale is {scale!r}, expected a finite number greater than 0")
 
     def __repr__(self) -> str:
-        return f"Residual({', '.join(map(repr, self.layers))})"
+        given = "" if self.scale == 1.0 else f", scale={self.scale}"
+        return f"Residual({', '.join(map(repr, self.layers))}{given})"
 
 
 @dataclass(frozen=True, init=False)
@@ -195,7 +209,10 @@ class _Builder:
         if isinstance(layer, Sequential):
             return self.chain(variable, layer.layers)
         if isinstance(layer, Residual):
-            return _Open(Add(), (variable, self.close(self.chain(variable, layer.layers))))
+            first = len(self.blocks)
+            end = self.close(self.chain(variable, layer.layers))
+            self.scale(first, layer)
+            return _Open(Add(), (variable, end))
         if isinstance(layer, Parallel):
             ends = tuple(self.close(self.chain(variable, branch)) for branch in layer.branches)
             return _Open(layer.combine if isinstance(layer.combine, Map) else COMBINE[layer.combine](), ends)
@@ -218,6 +235,15 @@ class _Builder:
         self.shapes.append(shape)
         self.blocks.append(Block(index, name, open_.map, activation, open_.parents, shape, parent_shapes))
         return index
+
+    def scale(self, first: int, layer: Residual) -> None:
+        """Scale the initial weights of the last block of a branch, which begins behind block `first`, that has weights."""
+        weighted = [k for k in range(first, len(self.blocks)) if any(len(s) > 1 for s in self.blocks[k].trained().values())]
+        if weighted:
+            k = weighted[-1]
+            self.blocks[k] = replace(self.blocks[k], scale=self.blocks[k].scale * layer.scale)
+        elif layer.scale != 1.0:
+            raise ValueError(f"{layer!r}: no layer has weights to be scaled")
 
     def name(self, map_: Map) -> str:
         kind = type(map_.map if isinstance(map_, Tied) else map_).__name__.lower()

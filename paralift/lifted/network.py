@@ -16,6 +16,7 @@ import numpy as np
 
 from paralift.kernels.arrays import Array, empty, namespace
 from paralift.lifted.activations.base import Activation
+from paralift.lifted.initial import Scheme, check_scheme, read_scheme, scheme_of, weights
 from paralift.lifted.maps.base import Map, Shape, ShapeError
 from paralift.lifted.maps.tied import Tied
 from paralift.lifted.ties import check_replicas, find_ties
@@ -41,6 +42,8 @@ class Block:
         Shape of a sample of x (and z).
     parent_shapes : tuple of tuple of int
         Shapes of the parents' samples.
+    scale : float
+        Factor of the initial weights.
     """
 
     index: int
@@ -50,6 +53,7 @@ class Block:
     parents: tuple[int, ...]
     shape: Shape
     parent_shapes: tuple[Shape, ...]
+    scale: float = 1.0
 
     def trained(self) -> dict[str, Shape]:
         """Return the names and shapes of the map's parameters."""
@@ -59,10 +63,14 @@ class Block:
         """Return the names and shapes of the activation's running statistics, which no optimiser moves."""
         return {name: a.shape for name, a in self.activation.statistics(self.shape[-1]).items()}
 
-    def init(self, seed: int, dtype: np.dtype) -> dict[str, np.ndarray]:
+    def init(self, seed: int, dtype: np.dtype, scheme: Scheme = None) -> dict[str, np.ndarray]:
         """Return initial parameters; they depend on the seed and the block alone, not on who owns what."""
         rng = np.random.default_rng(np.random.SeedSequence([seed, self.index]))
-        arrays = self.map.init(rng, self.activation.init_gain) | self.activation.statistics(self.shape[-1])
+        gain, own = self.activation.init_gain, scheme_of(scheme, self.name)
+        arrays = self.map.init(rng, gain)
+        for name in [name for name, array in arrays.items() if array.ndim > 1]:
+            arrays[name] = self.scale * (arrays[name] if own is None else weights(own, arrays[name], gain))
+        arrays = arrays | self.activation.statistics(self.shape[-1])
         return {name: array.astype(dtype) for name, array in arrays.items()}
 
     def flops(self) -> float:
@@ -136,7 +144,9 @@ class Network:
         """Return the variables that blocks above `cut` read from below: what crosses a cut after block `cut`."""
         return tuple(v for v in range(cut + 1) if any(c > cut for c in self.children[v]))
 
-    def init(self, seed: int = 0, dtype: Any = np.float32) -> dict[str, dict[str, np.ndarray]]:
+    def init(
+        self, seed: int = 0, dtype: Any = np.float32, scheme: Scheme = None
+    ) -> dict[str, dict[str, np.ndarray]]:
         """Return initial parameters, a mapping of block names to mappings of arrays.
 
         Parameters
@@ -145,15 +155,19 @@ class Network:
             Same seed, same parameters, whoever computes them.
         dtype : float32 or float64
             Type of the arrays.
+        scheme : {"he", "xavier", "orthogonal"}, or mapping of name to one of them, optional
+            Of the weights (`paralift.lifted.initial`); by default maps' own. In a mapping names are those of blocks, in which
+            ``*`` stands for anything; the first that fits counts, and other blocks keep their own.
         """
-        return {b.name: self.initial(b, seed, dtype) for b in self.blocks if b.trained() or b.tracked()}
+        check_scheme(read_scheme(scheme), [b.name for b in self.blocks])
+        return {b.name: self.initial(b, seed, dtype, scheme) for b in self.blocks if b.trained() or b.tracked()}
 
-    def initial(self, block: Block, seed: int, dtype: Any) -> dict[str, np.ndarray]:
+    def initial(self, block: Block, seed: int, dtype: Any, scheme: Scheme = None) -> dict[str, np.ndarray]:
         """Return initial parameters of one block; those of a tied one are its owner's."""
-        found = block.init(seed, float_type(dtype))
+        found = block.init(seed, float_type(dtype), scheme)
         if isinstance(block.map, Tied):
             owner = next(b for b in self.blocks if b.name == block.map.to)
-            values = owner.init(seed, float_type(dtype))
+            values = owner.init(seed, float_type(dtype), scheme)
             found |= {name: values[name] for name in block.trained()}
         return found
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from paralift.kernels.arrays import Array, Work, empty, from_host, namespace, zeros
+from paralift.lifted.initial import Scheme
 from paralift.lifted.layout import Layout
 from paralift.lifted.maps.base import Map
 from paralift.lifted.maps.combine import add
@@ -64,10 +65,10 @@ class Stage:
         """The stage's last block."""
         return self.blocks[-1]
 
-    def init(self, seed: int) -> None:
+    def init(self, seed: int, scheme: Scheme = None) -> None:
         """Set the parameters to their initial values."""
         dtype = np.dtype(str(self.like.dtype).rsplit(".", 1)[-1])
-        self.load({b.name: self.network.initial(b, seed, dtype) for b in self.blocks})
+        self.load({b.name: self.network.initial(b, seed, dtype, scheme) for b in self.blocks})
 
     def load(self, params: Params) -> None:
         """Copy parameters (host arrays or arrays of the stage's library) into the flat array."""

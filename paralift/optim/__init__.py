@@ -1,8 +1,8 @@
 """Parameter updates, step-size schedules and regularisers. Knows flat arrays and shapes, but no network."""
 
-from paralift.optim.regularizers import L1, Box, GroupL1, NonNegative, Regularizer, Ridge
+from paralift.optim.regularizers import L1, Box, GroupL1, MaxNorm, NonNegative, Regularizer, Ridge
 from paralift.optim.rules import SGD, Adam, AdamW, Rule
-from paralift.optim.schedules import Constant, Cosine, Schedule, Step
+from paralift.optim.schedules import Constant, Cosine, Exponential, Schedule, Step
 
 __all__ = [
     "SGD",
@@ -11,8 +11,10 @@ __all__ = [
     "Box",
     "Constant",
     "Cosine",
+    "Exponential",
     "GroupL1",
     "L1",
+    "MaxNorm",
     "NonNegative",
     "Regularizer",
     "Ridge",

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from paralift.kernels import arrays, update
 from paralift.kernels.arrays import Array, family, namespace
+from paralift.kernels.ball import group_project
 from paralift.kernels.prox import Prox, box, group_soft, l1, prox_formula, ridge
 from paralift.optim.checks import set_number
 
@@ -184,59 +185,57 @@ class NonNegative(Regularizer):
         return box(0.0, math.inf)
 
 
-@dataclass(frozen=True)
-class GroupL1(Regularizer):
-    """R(x) = weight sum_G |x_G|_2: whole groups become zero.
+class Grouped(Regularizer):
+    """Base of regularisers of whole groups: rows (``axis=1``) or columns (``axis=0``) of a matrix.
 
     With ``axis=1`` every index of the first dimension is a group: a row of a weight (in, out), all that
     leaves one input unit, or a sample of a lifted state. With ``axis=0`` every index of the last dimension is
     one: a column, all that enters one unit. In a vector every entry is a group of its own.
-
-    Parameters
-    ----------
-    weight : float
-        At least 0.
-    axis : int
-        1 or 0, the axis of a matrix along which a group lies.
     """
 
-    weight: float
-    axis: int = 1
+    axis: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        set_number(self, "weight")
         if self.axis not in (0, 1):
-            raise ValueError(
-                f"GroupL1: axis = {self.axis!r} was given, expected 1 (rows are groups) or 0 (columns are)"
-            )
+            name = type(self).__name__
+            raise ValueError(f"{name}: axis = {self.axis!r} was given, expected 1 (rows are groups) or 0 (columns are)")
+
+    def of_norms(self, norms: Array, entries: int) -> Array:
+        """Return R of each group by its norm and the number of its entries."""
+        raise NotImplementedError
+
+    def move(self, matrix: Array, step: float) -> None:
+        """Overwrite a matrix, whose groups lie along `axis`, by prox_{step R}."""
+        raise NotImplementedError
 
     def value(self, x: Array) -> float:
         """Return R(x), 0.0 for an array that is not regularised; an array on a device is waited for."""
-        return float(namespace(x).sum(self._norms(x))) if self.acts_on(x.shape) else 0.0
+        return float(namespace(x).sum(self._of_groups(x))) if self.acts_on(x.shape) else 0.0
 
     def value_rows(self, x: Array) -> Array:
         """Return R of each row of `x` (rows, width), shape (rows,); TypeError with ``axis=0``."""
         if self.axis == 0:
-            raise TypeError("GroupL1(axis=0) couples the rows and has no value for each of them; take axis=1")
-        return self._norms(x)
+            name = type(self).__name__
+            raise TypeError(f"{name}(axis=0) couples the rows and has no value for each of them; take axis=1")
+        return self._of_groups(x)
 
     def apply(self, x: Array, step: float) -> None:
         """Overwrite `x` by prox_{step R}(x), unless it is not regularised."""
         if not self.acts_on(x.shape):
             return
         if _in_place(x):
-            group_soft(self._matrix(x), step * self.weight, self.axis)
+            self.move(self._matrix(x), step)
         else:
             matrix = arrays.empty(self._matrix_shape(x), x)
             matrix[...] = self._matrix(x)
-            group_soft(matrix, step * self.weight, self.axis)
+            self.move(matrix, step)
             x[...] = namespace(x).reshape(matrix, x.shape)
 
-    def _norms(self, x: Array) -> Array:
+    def _of_groups(self, x: Array) -> Array:
         xp = namespace(x)
         matrix = self._matrix(x)
-        return self.weight * xp.sqrt(xp.sum(matrix * matrix, axis=self.axis))
+        return self.of_norms(xp.sqrt(xp.sum(matrix * matrix, axis=self.axis)), matrix.shape[self.axis])
 
     def _matrix(self, x: Array) -> Array:
         return namespace(x).reshape(x, self._matrix_shape(x))
@@ -246,6 +245,68 @@ class GroupL1(Regularizer):
         kept = (x.shape[0] if self.axis == 1 else x.shape[-1]) if x.shape else 1
         rest = size // kept if kept else 0
         return (kept, rest) if self.axis == 1 else (rest, kept)
+
+
+@dataclass(frozen=True)
+class GroupL1(Grouped):
+    """R(x) = weight sum_G |x_G|_2: whole groups become zero.
+
+    Parameters
+    ----------
+    weight : float
+        At least 0.
+    axis : int
+        1 or 0, the axis of a matrix along which a group lies (see `Grouped`).
+    """
+
+    weight: float
+    axis: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_number(self, "weight")
+
+    def of_norms(self, norms: Array, entries: int) -> Array:
+        """Return weight times the norms."""
+        return self.weight * norms
+
+    def move(self, matrix: Array, step: float) -> None:
+        """Shorten every group by step * weight."""
+        group_soft(matrix, step * self.weight, self.axis)
+
+
+@dataclass(frozen=True)
+class MaxNorm(Grouped):
+    """R(x) = 0 where |x_G|_2 <= limit for all groups, else +inf: all that enters a unit stays this short.
+
+    Parameters
+    ----------
+    limit : float
+        At least 0.
+    axis : int
+        0 or 1, the axis of a matrix along which a group lies (see `Grouped`).
+
+    References
+    ----------
+    Srebro, Rennie & Jaakkola, NIPS 2004; Srivastava et al., Dropout, JMLR 15, 2014, section 5.1.
+    """
+
+    limit: float
+    axis: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        set_number(self, "limit")
+
+    def of_norms(self, norms: Array, entries: int) -> Array:
+        """Return 0 inside, up to rounding, and +inf outside; a NaN is outside."""
+        xp = namespace(norms)
+        inside = norms <= self.limit * (1.0 + (16 + entries) * float(xp.finfo(norms.dtype).eps))
+        return xp.where(inside, xp.zeros_like(norms), xp.full_like(norms, math.inf))
+
+    def move(self, matrix: Array, step: float) -> None:
+        """Scale every group that is too long back to the limit, whatever the step."""
+        group_project(matrix, self.limit, self.axis)
 
 
 def _in_place(x: Array) -> bool:

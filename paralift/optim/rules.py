@@ -49,7 +49,7 @@ class Rule:
         if not isinstance(self.regularizer, Regularizer | None):
             raise TypeError(
                 f"{type(self).__name__}: regularizer = {self.regularizer!r} was given, expected None or "
-                "one of paralift.optim: L1, GroupL1, Box, NonNegative, Ridge"
+                "one of paralift.optim: L1, GroupL1, Box, MaxNorm, NonNegative, Ridge"
             )
 
     @property

@@ -19,16 +19,18 @@ Schedule = Callable[[int, int | None], float]
 
 @dataclass(frozen=True)
 class Constant:
-    """The same rate at every step."""
+    """The same rate at every step, after a linear warm-up."""
 
     rate: float
+    warmup: int = 0
 
     def __post_init__(self) -> None:
         set_number(self, "rate")
+        set_count(self, "warmup", 0)
 
     def __call__(self, step: int, total_steps: int | None = None) -> float:
         """Return the rate of `step`."""
-        return self.rate
+        return self.rate * min(1.0, step / self.warmup) if self.warmup else self.rate
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,45 @@ class Step:
         if step <= self.warmup:
             return self.rate * step / self.warmup
         return self.rate * self.factor ** ((step - 1 - self.warmup) // self.every)
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """The rate goes from `rate` to `final` by the same factor at every step, after a linear warm-up.
+
+    Parameters
+    ----------
+    rate, final : float
+        The first and the last one, both greater than 0.
+    steps : int, optional
+        Steps to the last one, warm-up included; None means those of the run.
+    warmup : int
+        Steps of the linear warm-up.
+    """
+
+    rate: float
+    final: float
+    steps: int | None = None
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "final"):
+            set_number(self, name)
+            if not getattr(self, name) > 0.0:
+                raise ValueError(f"Exponential: {name} = {getattr(self, name)} was given, expected a number greater than 0")
+        set_count(self, "warmup", 0)
+        if self.steps is not None:
+            set_count(self, "steps", 1)
+
+    def __call__(self, step: int, total_steps: int | None = None) -> float:
+        """Return the rate of `step`; ValueError if neither `steps` nor `total_steps` is known."""
+        end = total_steps if self.steps is None else self.steps
+        if end is None:
+            raise ValueError("Exponential: neither steps nor the steps of the run are known; give Exponential(..., steps=...)")
+        if step <= self.warmup:
+            return self.rate * step / self.warmup
+        progress = min((step - 1 - self.warmup) / max(end - 1 - self.warmup, 1), 1.0)
+        return self.rate * (self.final / self.rate) ** progress
 
 
 def rate_at(rate: Schedule | float, step: int, total_steps: int | None) -> float:

@@ -39,11 +39,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shard:
-    """The samples that a rank holds: x on the first stage, y on the last, None elsewhere; how x is changed for training."""
+    """The samples that a rank holds, and how they are changed for training.
+
+    Attributes
+    ----------
+    x, y : array or None
+        On the first stage, on the last; None elsewhere.
+    augment : sequence of Augmentation
+    shape : tuple of int
+        Of a sample in their eyes.
+    """
 
     x: Array | None
     y: Array | None
     augment: Sequence[Augmentation] = ()
+    shape: tuple[int, ...] = ()
 
 
 def gather(source: Array, indices: Any, out: Array) -> None:
@@ -63,6 +73,8 @@ def load(state: Any, shard: Shard, batch: Batch, targets: Array | None) -> None:
     if shard.x is not None:
         x = state.x[0][:n]
         gather(shard.x, batch.indices, x)
+        if shard.augment:
+            x = namespace(x).reshape(x, (n, *shard.shape))
         for k, augmentation in enumerate(shard.augment):
             augmentation.apply(x, keys, -1 - k)
     if targets is not None:

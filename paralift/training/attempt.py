@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 from paralift.data import Dataset, Sampler
 from paralift.kernels.arrays import Array
 from paralift.lifted.inference.proxgrad import ProximalGradient
+from paralift.lifted.initial import Scheme
 from paralift.lifted.losses import Loss
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, Params
@@ -82,6 +83,7 @@ class Task:
     progress: bool
     config: str | None
     techniques: Techniques = Techniques()
+    init: Scheme = None
     lost: int = 0
 
     def on_survivors(self, ranks: int, plan: Plan) -> Task:
@@ -133,7 +135,7 @@ def _decision(task: Task, comm: Any) -> Decision:
     question = task.question
     if question.schedule is None and old is not None:  # a resumed run goes on as it was
         question = replace(question, schedule=old.schedule)
-    with threads(comm, task.threads), _quiet():
+    with threads(comm, task.threads), quiet():
         return decide(task.wanted, question, trial, comm, old)
 
 
@@ -146,11 +148,11 @@ def _planned(task: Task, comm: Any, past: Copies | None, decision: Decision, log
         logbook.place(grid)
         try:
             with (
-                guard(grid), surviving(grid, task.survive), threads(comm, task.threads), _quiet(),
+                guard(grid), surviving(grid, task.survive), threads(comm, task.threads), quiet(),
                 Signals() as signals, ExitStack() as stack,
             ):  # fmt: skip
                 tally = Tally(decision, task.progress)
-                worker = _worker(task, grid, plan)
+                worker = worker_of(task, grid, plan)
                 ACTIVITY.enter("the start, opening the run folder")
                 opened = open_run(worker, task.out, task.resume, task.attributes, task.config, past)
                 if opened.folder is not None:
@@ -167,7 +169,7 @@ def _planned(task: Task, comm: Any, past: Copies | None, decision: Decision, log
             raise _Left(lost, copies if copies is not None and copies.kept else past, plan) from lost
 
 
-def _worker(task: Task, grid: Grid, plan: Plan) -> Worker:
+def worker_of(task: Task, grid: Grid, plan: Plan) -> Worker:
     """Return what this rank brings to the run, with its initial parameters."""
     sampler = Sampler(task.data.train.n_samples, task.batch_size, task.seed, task.shuffle, grid.shards, grid.shard)
 
@@ -178,7 +180,7 @@ def _worker(task: Task, grid: Grid, plan: Plan) -> Worker:
     parts = (task.network, task.data, task.method, task.rule, task.loss, sampler, task.epochs, task.like)
     worker = Worker(grid, plan, *parts, task.kappa, place, task.techniques)
     if task.params is None:
-        worker.stage.init(task.seed)
+        worker.stage.init(task.seed, task.init)
     else:
         worker.stage.load(task.params)
     worker.optimizer.begin()
@@ -195,6 +197,6 @@ def threads(comm: Any, wanted: int | None) -> Iterator[None]:
         yield
 
 
-def _quiet() -> Any:
+def quiet() -> Any:
     """Return a context in which overflow says nothing: the loop looks at the loss itself and raises on all ranks."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from paralift import optim
 from paralift.data.augment import Augmentation
 from paralift.lifted.inference.estimate import state_regularizers
+from paralift.lifted.initial import Scheme, check_scheme, read_scheme
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_params, float_type
@@ -52,6 +54,7 @@ def fit(
     epochs: int = 20,
     batch_size: int | None = 128,
     seed: int = 0,
+    init: Scheme = None,
     dtype: Any = "float32",
     shuffle: bool = True,
     test: Any = None,
@@ -105,6 +108,8 @@ def fit(
         Samples of a batch over all shards; None takes all samples as one batch.
     seed : int
         Of the initial parameters and of the shuffles. Same seed and ranks: same bits.
+    init : {"he", "xavier", "orthogonal"}, or mapping of name to one of them, optional
+        Of the initial weights, as for ``network.init``.
     dtype : float32 or float64
     shuffle : bool
     test : Source or pair of arrays, optional
@@ -170,37 +175,50 @@ def fit(
     DivergedError
         If the loss or a parameter becomes NaN or infinite; the last checkpoint stays as it is.
     """
-    method = nudged() if method is None else method
-    rule = optim.Adam(1e-3) if optimizer is None else optimizer
-    loss = default_loss(network.blocks[-1].activation) if loss is None else loss
+    task, comm = prepare(SimpleNamespace(**locals()))
+    return train(task, comm)
+
+
+def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
+    """Return a run and its communicator by the arguments of `fit`, checked; see there."""
+    network = given.network
+    method = nudged() if given.method is None else given.method
+    rule = optim.Adam(1e-3) if given.optimizer is None else given.optimizer
+    loss = default_loss(network.blocks[-1].activation) if given.loss is None else given.loss
     loss.check(network.blocks[-1].activation, network.output_shape[-1])
     state_regularizers(network, method)
-    threads_or_one = 1 if threads is None else threads
-    expect_counts(epochs=epochs, checkpoint_every=checkpoint_every, checkpoints=checkpoints, threads=threads_or_one)
-    expect_patience(patience)
-    kappa = rule.kappa if kappa is None else read_kappa(kappa)
-    if states_memory is not None:
-        read_bytes(states_memory)
-    if params is not None:
-        check_params(network, params)
-    comm = find_world() if comm is WORLD else comm
+    threads = 1 if given.threads is None else given.threads
+    expect_counts(
+        epochs=given.epochs, checkpoint_every=given.checkpoint_every, checkpoints=given.checkpoints, threads=threads
+    )
+    expect_patience(given.patience)
+    kappa = rule.kappa if given.kappa is None else read_kappa(given.kappa)
+    if given.states_memory is not None:
+        read_bytes(given.states_memory)
+    if given.params is not None:
+        check_params(network, given.params)
+    check_scheme(read_scheme(given.init), [b.name for b in network.blocks])
+    comm = find_world() if given.comm is WORLD else given.comm
     ranks = 1 if comm is None else comm.Get_size()
-    like = array_like(dtype, device, ranks)
-    dataset = as_dataset(data, test)
+    like = array_like(given.dtype, given.device, ranks)
+    dataset = as_dataset(given.data, given.test)
     check_shapes(network, dataset, loss)
-    techniques = Techniques(augment, clip, freeze, ema, stop_early).checked(network, dataset, method)
-    batch = dataset.train.n_samples if batch_size is None else min(batch_size, dataset.train.n_samples)
-    limit = None if memory is None else read_bytes(memory)
-    fixed = {"stages": stages, "micro_batches": micro_batches, "schedule": schedule, "memory": limit}
-    question = question_of(network, ranks, batch, method, rule, float_type(dtype).itemsize, **fixed)
+    wanted = Techniques(given.augment, given.clip, given.freeze, given.ema, given.stop_early)
+    techniques = wanted.checked(network, dataset, method)
+    n = dataset.train.n_samples
+    batch = n if given.batch_size is None else min(given.batch_size, n)
+    limit = None if given.memory is None else read_bytes(given.memory)
+    fixed = {"stages": given.stages, "micro_batches": given.micro_batches, "schedule": given.schedule, "memory": limit}
+    question = question_of(network, ranks, batch, method, rule, float_type(given.dtype).itemsize, **fixed)
     question = replace(question, states=question.states + techniques.flats)
     attributes = {
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
-        "data": dataset.name, "dtype": str(float_type(dtype)), "seed": seed, "batch_size": batch, "shuffle": shuffle,
-        "kappa": kappa, **techniques.attributes(),
+        "data": dataset.name, "dtype": str(float_type(given.dtype)), "seed": given.seed, "batch_size": batch,
+        "shuffle": given.shuffle, "kappa": kappa, **techniques.attributes(),
     }  # fmt: skip
     task = Task(
-        network, dataset, method, rule, loss, epochs, batch, seed, shuffle, params, like, question, plan, kappa, threads,
-        states_memory, attributes, out, resume, checkpoint_every, checkpoints, patience, survive, progress, config, techniques,
+        network, dataset, method, rule, loss, given.epochs, batch, given.seed, given.shuffle, given.params, like, question,
+        given.plan, kappa, given.threads, given.states_memory, attributes, given.out, given.resume, given.checkpoint_every,
+        given.checkpoints, given.patience, given.survive, given.progress, given.config, techniques, given.init,
     )  # fmt: skip
-    return train(task, comm)
+    return task, comm

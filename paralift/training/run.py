@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class Run:
         worker, epoch, n_batches = self.worker, position.epoch, self.worker.sampler.n_batches
         self.copy(position)
         began, before, saved = time.perf_counter(), worker.step.traffic, self.save_seconds
-        batches, wish = self.batches(epoch, position.batch), NOTHING
+        batches, wish = worker.batches(epoch, position.batch), NOTHING
         batch, total = next(batches), position.loss_sum if worker.grid.rank == 0 else 0.0
         self.looks.start_epoch(position.batch)
         ACTIVITY.enter(f"training, epoch {epoch + 1}")
@@ -153,15 +153,6 @@ class Run:
         """Take copies for the case that a rank dies, if it is wanted; collective."""
         if self.copies is not None:
             self.copies.take(self.worker, position, self.history)
-
-    def batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        """Yield the batches of an epoch from number `first` on."""
-        sampler = self.worker.sampler
-        order = sampler.epoch(epoch)
-        rows = self.worker.network.rows
-        for t in range(first, sampler.n_batches):
-            step = epoch * sampler.n_batches + t
-            yield Batch(order[t], rows * sampler.batch_global(t), epoch, step, sampler.seed, sampler.local_range[0])
 
     def health(self, loss_sum: Any) -> float:
         """Return the loss summed over this rank's samples, NaN if a parameter is not finite."""

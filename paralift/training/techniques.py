@@ -9,6 +9,7 @@ from typing import Any
 
 from paralift.data import Dataset
 from paralift.data.augment import Augmentation, check_augmentations
+from paralift.lifted.maps import Reshape
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network
 from paralift.lifted.updates import Explicit
@@ -48,7 +49,7 @@ class Techniques:
                 raise TypeError(f"stop_early is {self.stop_early!r}, expected EarlyStopping(...)")
             self.stop_early.check(data)
         options = Options(clip, frozen_parameters(network, self.freeze), ema)
-        augment = check_augmentations(self.augment, network.input_shape)
+        augment = check_augmentations(self.augment, sample_shape(network))
         return replace(self, augment=augment, options=options)
 
     def attributes(self) -> dict[str, Any]:
@@ -65,6 +66,13 @@ class Techniques:
     def flats(self) -> int:
         """Flat arrays of a stage's parameters that are kept for them."""
         return (self.ema is not None) + (self.stop_early is not None)
+
+
+def sample_shape(network: Network) -> tuple[int, ...]:
+    """Return the shape of samples in the eyes of augmentations: what a first `Reshape` makes of vectors, else the input's."""
+    readers = [b for b in network.blocks if 0 in b.parents]
+    shaped = len(network.input_shape) == 1 and all(isinstance(b.map, Reshape) for b in readers)
+    return readers[0].shape if shaped and len({b.shape for b in readers}) == 1 else network.input_shape
 
 
 def check_clip(value: Any, method: Method) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,7 +31,7 @@ from paralift.parallel.sweep_step import SweepStep
 from paralift.parallel.unflushed_step import UnflushedStep
 from paralift.training.metrics import resident_memory
 from paralift.training.result import score
-from paralift.training.techniques import Techniques
+from paralift.training.techniques import Techniques, sample_shape
 
 MIN_CAPACITY = 64
 """Output rows of the buffers at least: evaluation takes samples by their number, however small the batches are."""
@@ -80,7 +80,7 @@ class Worker:
         self.capacity = max(sampler.batch_rows(0), MIN_CAPACITY // network.rows, 1)
         self.optimizer = OptimizerStep(self.stage, rule, epochs * sampler.n_batches, techniques.options, grid)
         self.best = None if techniques.stop_early is None else zeros(self.stage.flat.shape, like)
-        training = replace(self.train, augment=techniques.augment)
+        training = replace(self.train, augment=techniques.augment, shape=sample_shape(network))
         parts = (self.stage, self.capacity, training, method, loss, self.messages, plan, self.optimizer)
         self.step: SweepStep | UnflushedStep | LiftedStep
         if isinstance(method.inference, ProximalGradient):
@@ -128,6 +128,14 @@ class Worker:
                 self.loss.check_rows(self.network.blocks[-1].activation, host.reshape(-1, host.shape[-1]))
             y = from_host(host, self.stage.like)
         return Shard(x, y)
+
+    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from number `first` on."""
+        sampler = self.sampler
+        order = sampler.epoch(epoch)
+        for t in range(first, sampler.n_batches):
+            step = epoch * sampler.n_batches + t
+            yield Batch(order[t], self.network.rows * sampler.batch_global(t), epoch, step, sampler.seed, sampler.local_range[0])
 
     def sums(self, shard: Shard | None, start: int, stop: int) -> np.ndarray:
         """Return (loss, correct or squared error, rows) summed over the local samples start to stop of a shard."""

@@ -54,8 +54,23 @@ network = \"\"\"Graph(a=(['input'], Linear(64, 8), ReLU()), b=(['a'], Parallel([
 method = "Method(clamp=Hard(), inference=ProximalGradient(2, 'two_colour', persistent=True))"
 training = {epochs = 0x10, patience = 1e3, shuffle = true}
 """,
+    """
+data = "digits(flat=False)"
+network = ["Flatten()", "Linear(64, 16)", "ReLU()", "Dropout(0.3)", "Residual(Linear(16, 16), scale=0.5)", "Linear(16, 10)",
+    "Softmax()"]
+optimizer = "SGD(Exponential(0.1, 1e-3, warmup=5), regularizer=MaxNorm(3.0))"
+loss = "CrossEntropy(smoothing=0.1, weights=(1, 2, 1, 1, 1, 1, 1, 1, 1, 0.5))"
+augment = ["Noise(0.1)"]
+stop_early = "EarlyStopping(3, 'test_accuracy', delta=0.001)"
+
+[training]
+clip = 1.5
+freeze = ["linear1", "linear*.bias"]
+ema = 0.99
+init = {"linear2" = "xavier", "*" = "orthogonal"}
+""",
 ]  # fmt: skip
-KEYS = ["data", "network", "method", "optimizer", "loss", "training", "parallel", *VALUES]
+KEYS = ["data", "network", "method", "optimizer", "loss", "augment", "stop_early", "training", "parallel", *VALUES]
 ODD_KEYS = [
     "", '""', "'a.b'", '"data"', '"network "', "training.epochs.x", "a" * 3000, "1", "-", '"\\u0000"', "'\"'", "パラ", '"\\n"',
 ]  # fmt: skip

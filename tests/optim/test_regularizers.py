@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from paralift.kernels.prox import KINDS, prox_formula
-from paralift.optim import L1, Box, GroupL1, NonNegative, Regularizer, Ridge
+from paralift.optim import L1, Box, GroupL1, MaxNorm, NonNegative, Regularizer, Ridge
 
 SEPARABLE = [L1(0.7), Box(-0.5, 1.25), Box(None, 0.5), Box(-1.0, None), NonNegative(), Ridge(1.5)]
-ALL = [*SEPARABLE, GroupL1(0.7), GroupL1(1.1, axis=0)]
-NAMES = {kind.__name__: kind for kind in (L1, Box, NonNegative, Ridge, GroupL1)}
+ALL = [*SEPARABLE, GroupL1(0.7), GroupL1(1.1, axis=0), MaxNorm(1.2), MaxNorm(0.4, axis=1)]
+NAMES = {kind.__name__: kind for kind in (L1, Box, NonNegative, Ridge, GroupL1, MaxNorm)}
 matrices = hnp.arrays(np.float64, (4, 3), elements=st.floats(-3, 3))
 steps = st.floats(0.05, 4)
 thorough = settings(deadline=None, max_examples=60, derandomize=True)
@@ -62,12 +62,15 @@ def test_known_values():
     assert Box(-3.9, 3.0).value(x) == math.inf
     assert NonNegative().value(x) == math.inf
     assert NonNegative().value(abs(x)) == 0.0
+    np.testing.assert_allclose(MaxNorm(2.5, axis=1).prox(x, 1.0), [[1.5, -2.0], [0.0, 1.0]])
+    np.testing.assert_allclose(MaxNorm(2.0).prox(x, 1.0), x * [2 / 3, 2 / math.sqrt(17)])
+    assert MaxNorm(5.0, axis=1).value(x) == 0.0 and MaxNorm(4.9, axis=1).value(x) == math.inf
     np.testing.assert_allclose(L1(2.0).value_rows(x), [14, 2])
     np.testing.assert_allclose(GroupL1(2.0).value_rows(x), [10, 2])
     np.testing.assert_array_equal(Box(-3.0, 3.0).value_rows(x), [math.inf, 0])
 
 
-@pytest.mark.parametrize("r", [*SEPARABLE, GroupL1(0.7)], ids=repr)
+@pytest.mark.parametrize("r", [*SEPARABLE, GroupL1(0.7), MaxNorm(1.0, axis=1)], ids=repr)
 def test_rows_sum_to_the_value(r):
     x = np.abs(np.random.default_rng(0).standard_normal((5, 4))) / 10
     rows = r.value_rows(x)
@@ -106,7 +109,7 @@ def test_offsets_are_left_alone_unless_asked_for(r):
     assert not r.acts_on(x.shape)
     assert r.value(x) == 0.0
     np.testing.assert_array_equal(r.prox(x, 1.0), x)
-    kwargs = {f: getattr(r, f) for f in ("weight", "axis", "low", "high") if hasattr(r, f)}
+    kwargs = {f: getattr(r, f) for f in ("weight", "limit", "axis", "low", "high") if hasattr(r, f)}
     everywhere = type(r)(**kwargs, on="all")
     assert everywhere.acts_on(x.shape)
     as_matrix = x[None, :] if getattr(r, "axis", 1) == 0 else x[:, None]

@@ -9,12 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paralift.optim import Constant, Cosine, Step
+from paralift.optim import Constant, Cosine, Exponential, Step
 from paralift.optim.schedules import rate_at
 
 
 def test_constant_is_constant():
     assert [Constant(0.3)(t, 10) for t in (1, 5, 10, 99)] == [0.3] * 4
+    assert [Constant(0.4, warmup=4)(t) for t in (1, 2, 4, 5, 99)] == pytest.approx([0.1, 0.2, 0.4, 0.4, 0.4])
+
+
+def test_exponential_has_its_ends_and_one_factor():
+    schedule = Exponential(1e-3, 10.0, steps=9)
+    rates = [schedule(t) for t in range(1, 12)]
+    assert rates[0] == 1e-3 and rates[8:] == pytest.approx([10.0] * 3)
+    assert np.diff(np.log(rates[:9])) == pytest.approx([math.log(1e4) / 8] * 8)
+    assert [Exponential(1.0, 0.01)(t, 3) for t in (1, 2, 3)] == pytest.approx([1.0, 0.1, 0.01])
+    with pytest.raises(ValueError, match=r"neither steps .* Exponential\(\.\.\., steps=\.\.\.\)"):
+        Exponential(1.0, 0.1)(1, None)
+    for rate, final in ((0.0, 1.0), (1.0, 0.0)):
+        with pytest.raises(ValueError, match="= 0.0 was given, expected a number greater than 0"):
+            Exponential(rate, final)
 
 
 def test_cosine_has_its_known_values():
@@ -38,7 +52,12 @@ def test_step_divides_after_every_so_many_steps():
     assert [schedule(t) for t in range(1, 8)] == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("make", [lambda w: Cosine(0.8, warmup=w), lambda w: Step(0.8, every=5, warmup=w)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda w: Cosine(0.8, warmup=w), lambda w: Step(0.8, every=5, warmup=w), lambda w: Exponential(0.8, 0.1, warmup=w),
+    ],
+)  # fmt: skip
 def test_warm_up_is_linear_and_delays_the_decay(make):
     warm, cold = make(4), make(0)
     assert [warm(t, 24) for t in range(1, 5)] == pytest.approx([0.2, 0.4, 0.6, 0.8])

@@ -12,6 +12,8 @@ from paralift.lifted.gradient import displacement_of
 from paralift.lifted.inference.sweep import backward, clamp, forward, gradients
 from paralift.lifted.stage import Stage
 from paralift.methods import backprop, nudged
+from paralift.parallel.batch import Batch, Shard, load
+from paralift.parallel.optimizer import OptimizerStep, Options
 
 BATCH, WIDTH = 512, 64
 LIMIT = 16384
@@ -32,6 +34,10 @@ NETWORKS = {
         pl.MaxPool2d(2), pl.AveragePool2d(2, stride=1), pl.GlobalAverage(), pl.Linear(6, 10), pl.Softmax(),
         input_shape=(20,),
     ),
+    "dropout": lambda: pl.Sequential(
+        pl.Linear(20, WIDTH), pl.ReLU(), pl.Dropout(0.3), pl.Residual(pl.Dropout(0.2), pl.Linear(WIDTH, WIDTH)),
+        pl.Linear(WIDTH, 10), pl.Softmax(),
+    ),
 }  # fmt: skip
 
 
@@ -42,7 +48,7 @@ def steps(network, method):
     state, rng = stage.state(BATCH), np.random.default_rng(0)
     x, labels = rng.standard_normal((2 * BATCH, 20)), rng.integers(0, 10, 2 * BATCH)
     targets = np.empty(BATCH, labels.dtype)
-    loss, displacement = pl.losses.CrossEntropy(), displacement_of(method)
+    loss, displacement = pl.losses.CrossEntropy(0.1 if stage.draws else 0.0), displacement_of(method)
     indices = np.arange(BATCH)
 
     def step():
@@ -63,6 +69,24 @@ def steps(network, method):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_steps_after_the_first_allocate_nothing(name, method):
     assert growth(steps(NETWORKS[name](), method)) < LIMIT
+
+
+def test_augmentation_and_what_goes_with_an_update_allocate_nothing():
+    stage = Stage(NETWORKS["dense"](), 0, 2, np.zeros(1))
+    stage.init(0)
+    state, rng = stage.state(BATCH), np.random.default_rng(0)
+    images = [pl.data.Shift(1), pl.data.Crop(1), pl.data.Flip(), pl.data.Noise(0.1)]
+    shard = Shard(rng.standard_normal((2 * BATCH, 20)), rng.integers(0, 10, 2 * BATCH), images, (4, 5))
+    targets, batch = np.empty(BATCH, np.int64), Batch(np.arange(BATCH), BATCH, 0, 0)
+    options = Options(clip=1e-3, frozen=frozenset({("linear1", "bias")}), ema=0.9)
+    optimizer = OptimizerStep(stage, pl.optim.Adam(), 10, options)
+    stage.gradient[...] = 1.0
+
+    def step():
+        load(state, shard, batch, targets)
+        optimizer(0, 1.0)
+
+    assert growth(step) < LIMIT
 
 
 def test_the_measure_sees_an_array():
