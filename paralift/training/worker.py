@@ -134,8 +134,8 @@ class Worker:
         sampler = self.sampler
         order = sampler.epoch(epoch)
         for t in range(first, sampler.n_batches):
-            step = epoch * sampler.n_batches + t
-            yield Batch(order[t], self.network.rows * sampler.batch_global(t), epoch, step, sampler.seed, sampler.local_range[0])
+            size, step = self.network.rows * sampler.batch_global(t), epoch * sampler.n_batches + t
+            yield Batch(order[t], size, epoch, step, sampler.seed, sampler.local_range[0])
 
     def sums(self, shard: Shard | None, start: int, stop: int) -> np.ndarray:
         """Return (loss, correct or squared error, rows) summed over the local samples start to stop of a shard."""
