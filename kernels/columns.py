@@ -148,13 +148,20 @@ def normalise_rows(z, offset, eps, x, momentum, running_mean, running_variance):
 
 @jit
 def normalise_difference(z, g, up, down, relative, eps, column_sum):
-    """Overwrite `g` by the residual difference; add its rows to `column_sum` (may be empty).
+    """Overwrite `g` by the residual difference; add its rows to `column_sum` (may be empty)."""
+    d = z.shape[1]
+    mean, variance, mean_g, variance_g, covariance = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    joint_moments(z, g, mean, variance, mean_g, variance_g, covariance)
+    difference_of_moments(z, g, mean, variance, mean_g, variance_g, covariance, up, down, relative, eps, column_sum)
+
+
+@jit
+def difference_of_moments(z, g, mean, variance, mean_g, variance_g, covariance, up, down, relative, eps, column_sum):
+    """Do what `normalise_difference` does, by given moments.
 
     The moments of z + a g follow from those of z and g, which are read once; with a `relative` nudge they also give its scale.
     """
     n, d = z.shape
-    mean, variance, mean_g, variance_g, covariance = np.empty(d), np.empty(d), np.empty(d), np.empty(d), np.empty(d)
-    joint_moments(z, g, mean, variance, mean_g, variance_g, covariance)
     s = 1.0
     if relative > 0.0:
         z2, g2 = 0.0, 0.0

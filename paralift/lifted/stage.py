@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from paralift.kernels.arrays import Array, Work, empty, from_host, namespace, zeros
+from paralift.lifted.activations.shared import Sum, over_shards
 from paralift.lifted.initial import Scheme
 from paralift.lifted.layout import Layout
 from paralift.lifted.maps.base import Map
@@ -38,14 +39,19 @@ class Stage:
         An array of the wanted library, device and dtype (float32 or float64); its values do not matter.
     free_input : bool
         Whether the pull on the network's input is wanted.
+    sum_shards : callable, optional
+        Returns the sum of a float64 array over the data shards; where there are several.
     """
 
-    def __init__(self, network: Network, start: int, stop: int, like: Array, free_input: bool = False) -> None:
+    def __init__(
+        self, network: Network, start: int, stop: int, like: Array, free_input: bool = False, sum_shards: Sum | None = None
+    ) -> None:
         if not 0 <= start < stop <= len(network.blocks):
             raise ValueError(f"stage of blocks {start}:{stop}, expected a range within 0:{len(network.blocks)}")
         self.network = network
         self.blocks: tuple[Block, ...] = network.blocks[start:stop]
         self.like = like
+        self.sum_shards = sum_shards
         self.inputs = network.live(start)
         self.outputs = network.live(stop)
         self.has_input = start == 0
@@ -269,7 +275,7 @@ class Step:
         v = block.index
         self.block = block
         self.map = drawn(block, window.keys)
-        self.activation = block.activation
+        self.activation = over_shards(block.activation, window.stage.sum_shards)
         self.theta: Any = window.state.theta.get(block.name, {})
         self.gradients: Any = window.state.gradients.get(block.name, {})
         self.xs = tuple(window.x[p] for p in block.parents)

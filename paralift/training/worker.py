@@ -72,7 +72,8 @@ class Worker:
         place: Callable[[Shapes, int], Kept] | None = None, techniques: Techniques = PLAIN,
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
-        self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like)
+        total = grid.sum_shards if grid.shards > 1 else None
+        self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like, sum_shards=total)
         self.messages = Messages(grid)
         before = resident_memory()
         self.train, self.test = self._load(data)

@@ -1,7 +1,7 @@
 """Batch normalisation as an activation: layer normalisation of the columns, so the same convex potential, transposed.
 
 A sample's output depends on the other samples of its micro-batch. Running means of the statistics are kept for evaluation;
-over data shards every shard normalises its own micro-batches, and the running means are averaged.
+over data shards every shard normalises its own micro-batches, unless they are to be shared, and the running means are averaged.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ class BatchNormalise(Activation):
         Greater than zero.
     momentum : float
         Weight of the newest micro-batch in the running statistics.
+    shared : bool
+        Whether data shards normalise their micro-batches together (`paralift.lifted.activations.shared`).
     """
 
     eps: float = 1e-5
     momentum: float = 0.1
+    shared: bool = False
     couples_batch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -157,12 +160,13 @@ def _nothing() -> None:
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch normalisation of `width` features, with a learned gain and shift."""
+    """Batch normalisation of `width` features, with a learned gain and shift; see `BatchNormalise`."""
 
     width: int
     eps: float = 1e-5
     momentum: float = 0.1
+    shared: bool = False
 
     def expand(self) -> list[Activation | Diagonal]:
         """Return the activation and the diagonal map that follows it."""
-        return [BatchNormalise(self.eps, self.momentum), Diagonal(self.width)]
+        return [BatchNormalise(self.eps, self.momentum, self.shared), Diagonal(self.width)]

@@ -161,6 +161,21 @@ def test_convolutions_equal_one_rank(grid):
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_shared_batch_normalisation_equals_one_rank(grid):
+    """Statistics of a whole batch, whatever part of it a shard has."""
+    network = pl.Sequential(
+        pl.Linear(6, 8), pl.BatchNorm(8, shared=True), pl.ReLU(), pl.Linear(8, 8), pl.BatchNorm(8, shared=True),
+        pl.Tanh(), pl.Linear(8, 4), pl.Softmax(),
+    )  # fmt: skip
+    shards, stages = grid
+    n = len(network.blocks)
+    plan = Plan(shards, stages, split(block_costs(network), stages), micro_batches=1, schedule="flush")
+    many = train(network, pl.methods.nudged(), MPI.COMM_WORLD, plan)
+    assert_equal(many, train(network, pl.methods.nudged(), None, Plan(1, 1, (0, n), micro_batches=1)))
+
+
+@pytest.mark.mpi
 def test_chosen_plan_with_more_ranks_than_blocks_and_samples():
     network = pl.Sequential(pl.Linear(6, 4), pl.Softmax())
     many = train(network, pl.methods.nudged(), MPI.COMM_WORLD, None, batch_size=3)
