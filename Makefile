@@ -20,7 +20,7 @@ test-faults: $(VENV)/.test
 
 # A SLURM of two nodes on this machine, in a temporary folder; its programs come from Debian's packages.
 test-slurm: $(VENV)/.test
-	test -x /usr/sbin/slurmctld || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes slurm-wlm munge; }
+	test -x /usr/sbin/slurmctld || { $(SUDO) apt-get update && $(SUDO) apt-get install --yes slurm-wlm munge libpmix-dev; }
 	$(BIN)/python -m pytest tests/jobs
 
 lint: $(VENV)/.lint

@@ -35,7 +35,7 @@ def largest_positive_difference(z, g, up, down, relative, column_sum):
     """Overwrite `g` by the residual difference and add its rows to `column_sum` (may be empty)."""
     plus, minus = np.empty(z.shape[1], z.dtype), np.empty(z.shape[1], z.dtype)
     for i in range(z.shape[0]):
-        s = _row_scale(z[i], g[i], relative)
+        s = _row_scale(z[i], g[i], relative, z.shape[1])
         _displace(z[i], g[i], up * s, down * s, plus, minus)
         _keep_largest(plus)
         _keep_largest(minus)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
+from paralift import control_groups
 from paralift.config import Config
 from paralift.data import from_arrays
 from paralift.lifted.losses import default_loss
@@ -156,9 +159,19 @@ class Team:
         return f"{number(self.ranks, 'rank')} x {number(self.threads, 'thread')}"
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """Return the number of cores that this process may use: those that it was given, as far as its time on them goes.
+
+    More ranks or threads than a container's quota has cores would be paused, all of them, in the middle of every step.
+
+    Parameters
+    ----------
+    root : Path
+        Under which ``proc`` and ``sys`` are mounted.
+    """
+    given = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    time = control_groups.quota(root)
+    return given if time is None else max(1, min(given, math.floor(time)))
 
 
 def counts(n: int) -> list[int]:

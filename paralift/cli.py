@@ -21,7 +21,7 @@ from rich.console import Console
 
 from paralift.arguments import parse
 from paralift.config import Config, read_data, read_loss, read_network
-from paralift.exits import INTERRUPTED, STOPPED
+from paralift.exits import INTERRUPTED, STOPPED, leave_word
 from paralift.launch import LaunchError, line, mpi_environment, mpirun_command, run
 from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.ending import finalize_at_exit
@@ -31,6 +31,7 @@ from paralift.parallel.survival import leave_without_finalize
 from paralift.parallel.world import find_world
 from paralift.training.logbook import Logbook
 from paralift.training.plan_table import number, print_table, span
+from paralift.training.signals import Signals
 
 T = TypeVar("T")
 
@@ -86,7 +87,13 @@ def _complain(text: str, code: int = 2) -> int:
 
 
 def train(args: argparse.Namespace, rest: Sequence[str]) -> int:
-    """Train what a configuration describes; print a table at the end."""
+    """Train what a configuration describes; print a table at the end. Signals are wishes from here on (`Signals`)."""
+    with Signals():
+        leave_word()
+        return _train(args)
+
+
+def _train(args: argparse.Namespace) -> int:
     from paralift.training.fit import fit
     from paralift.training.plots import plot_run
     from paralift.training.result import Reason
@@ -277,7 +284,7 @@ def launch(args: argparse.Namespace, rest: Sequence[str]) -> int:
     command, environment = [*start, "-m", "paralift", "train", *_train_arguments(args)], mpi_environment(os.environ)
     if not (args.quiet or args.alone):
         print(f"paralift: {line(command, environment, os.environ)}", file=sys.stderr, flush=True)
-    return run(command, environment)
+    return run(command, environment, args.n)
 
 
 def _team(args: argparse.Namespace, config: Config) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Where Linux writes what a process may use: the files of its control group (versions 1 and 2) and of all groups above it."""
+"""What Linux lets a process use, as its control group (versions 1 and 2) and all groups above it say."""
 
 from __future__ import annotations
 
@@ -30,3 +30,23 @@ def files(controller: str, name: str, unified: str, root: Path = Path("/")) -> l
         own = top / path.strip("/")
         found += [folder / file for folder in (own, *own.parents) if folder == top or top in folder.parents]
     return found
+
+
+def quota(root: Path = Path("/")) -> float | None:
+    """Return how many cores' time this process may take, the least of its group and all above; None without a limit.
+
+    Parameters
+    ----------
+    root : Path
+        As for `files`.
+    """
+    found = []
+    for file in files("cpu", "cpu.cfs_quota_us", "cpu.max", root):
+        try:
+            time, *rest = file.read_text().split()
+            period = rest[0] if rest else file.with_name("cpu.cfs_period_us").read_text()
+            if time != "max" and float(time) > 0:  # version 1 says -1 for none
+                found.append(float(time) / float(period))
+        except (OSError, ValueError, ZeroDivisionError):
+            continue
+    return min(found, default=None)

@@ -13,6 +13,8 @@ INTERRUPTED = 130
 """Ended by Ctrl-C."""
 NOTICE = "PARALIFT_NOTICE"
 """Variable with the file in which a rank that gives the job up leaves its exit code, for `run`."""
+WORD = ".heard"
+"""What is added to that for the file in which every rank leaves a line as soon as signals do not kill it."""
 
 
 def leave_notice(code: int) -> None:
@@ -23,4 +25,16 @@ def leave_notice(code: int) -> None:
     try:
         Path(path).write_text(f"{code}\n")
     except OSError:  # another machine, or `run` has ended
+        pass
+
+
+def leave_word() -> None:
+    """Tell `run`, if it started this job on this machine, that signals are wishes to this rank from now on."""
+    path = os.environ.get(NOTICE)
+    if path is None:
+        return
+    try:
+        with open(path + WORD, "ab", buffering=0) as file:
+            file.write(b"\n")  # appended in one piece, whoever else writes
+    except OSError:  # as above
         pass

@@ -9,17 +9,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
+from typing import Any
 
-from paralift.exits import INTERRUPTED, NOTICE
+from paralift.exits import INTERRUPTED, NOTICE, WORD
 from paralift.launchers import UNKNOWN, Launcher, kind_of
 
 GRACE = 5.0
 """Seconds between a job's end, or a second interrupt, and the end of whatever it left."""
 
+START = 60.0
+"""Seconds that wishes wait for ranks that do not say that they take them."""
+WISHES = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 HOSTS = ("SLURM_JOB_NUM_NODES", "SLURM_NNODES")
 """Variables with the number of hosts of a batch job."""
 LOOK = 0.25
@@ -101,35 +104,45 @@ def forwarded(kind: Launcher) -> dict[signal.Signals, signal.Signals]:
     return {**same, signal.SIGUSR2: kind.stop, signal.SIGTERM: kind.stop}
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> int:
+def run(command: Sequence[str], environment: Mapping[str, str], ranks: int = 0) -> int:
     """Run a command in a process group of its own until it ends; return its exit code.
 
     Signals that reach this process are handed on (`forwarded`); a second interrupt, or a second SIGTERM, kills the group. A
     command that died of signal s gives 128 + s, an interrupted one 130. A launcher that goes on although a rank of this machine
     has given the job up (`leave_notice`) is killed, and the rank's exit code is returned: it waits for a host that does not
     answer, that of Open MPI for more than ten minutes. Nothing of the group survives.
+
+    A process that still imports Python's modules dies of the signals that are wishes later. They are held back until `ranks`
+    processes have said that they take them (`leave_word`), `START` seconds at most.
     """
     kind = kind_of(beside()) if command[0] == str(beside()) else UNKNOWN
     with tempfile.TemporaryDirectory(prefix="paralift-") as folder:
         notice = Path(folder, "notice")
         process = subprocess.Popen(list(command), env={**environment, NOTICE: str(notice)}, start_new_session=True)
         try:
-            with _forwarding(process, forwarded(kind)) as received:
-                code = _wait(process, notice)
+            heard = Path(f"{notice}{WORD}")
+            relay = Relay(process, forwarded(kind), lambda: _size(heard) >= ranks)
+            with relay:
+                code = _wait(process, notice, relay)
         finally:
             _end(process)
-    if code and signal.SIGINT in received:  # launchers end with codes of their own
+    if code and signal.SIGINT in relay.received:  # launchers end with codes of their own
         return INTERRUPTED
     return code if code >= 0 else 128 - code
 
 
-def _wait(process: subprocess.Popen, notice: Path) -> int:
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _wait(process: subprocess.Popen, notice: Path, relay: Relay) -> int:
     """Return the exit code of a process that ends, or of a job that was given up but does not end."""
     since = None
     while True:
         try:
             return process.wait(LOOK)
         except subprocess.TimeoutExpired:
+            relay.look()
             if since is None and notice.is_file():
                 since = time.monotonic()
         if since is not None and time.monotonic() - since > GRACE:
@@ -138,24 +151,65 @@ def _wait(process: subprocess.Popen, notice: Path) -> int:
             return int(notice.read_text())
 
 
-@contextmanager
-def _forwarding(process: subprocess.Popen, handed: Mapping[signal.Signals, signal.Signals]) -> Iterator[list[int]]:
-    """Hand signals on to `process` while the block runs; yields a list that takes them down."""
-    received: list[int] = []
+class Relay:
+    """Hands signals on to a launcher while the block runs; wishes wait until the ranks can take them.
 
-    def hand_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if sum(n in (signal.SIGINT, signal.SIGTERM) for n in received) > 1:
-            os.killpg(process.pid, signal.SIGKILL)
-        elif process.poll() is None:
-            process.send_signal(handed[signal.Signals(number)])
+    Parameters
+    ----------
+    process : Popen
+        The launcher, the leader of its group.
+    handed : mapping of signal to signal
+        What is handed on for each.
+    ready : callable
+        Whether the ranks take wishes.
 
-    before = {number: signal.signal(number, hand_on) for number in handed}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
+    Attributes
+    ----------
+    received : list of int
+        Signals so far.
+    """
+
+    def __init__(
+        self, process: subprocess.Popen, handed: Mapping[signal.Signals, signal.Signals], ready: Callable[[], bool]
+    ) -> None:
+        self.process, self.handed, self.ready = process, handed, ready
+        self.received: list[int] = []
+        self._held: list[int] = []
+        self._before: dict[signal.Signals, Any] = {}
+        self._until = time.monotonic() + START
+
+    def __enter__(self) -> Relay:
+        self._before = {number: signal.signal(number, self._take) for number in self.handed}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def look(self) -> None:
+        """Hand on what has waited, if it need not wait any longer."""
+        if self._held and self._may():
+            held, self._held = self._held, []
+            for number in held:
+                self._send(number)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        if sum(n in (signal.SIGINT, signal.SIGTERM) for n in self.received) > 1:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        elif number in WISHES and not self._may():
+            self._held.append(number)
+        else:
+            self._send(number)
+
+    def _may(self) -> bool:
+        return self.ready() or time.monotonic() > self._until
+
+    def _send(self, number: int) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(self.handed[signal.Signals(number)])
 
 
 def _end(process: subprocess.Popen) -> None:

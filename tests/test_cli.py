@@ -153,7 +153,7 @@ def test_plan_that_does_not_fit_into_the_memory(config, capsys):
 
 def test_run_without_n_takes_the_fastest_team(config, monkeypatch, capsys):
     commands = []
-    monkeypatch.setattr(cli, "run", lambda command, environment: commands.append(command) or 0)
+    monkeypatch.setattr(cli, "run", lambda command, environment, ranks: commands.append(command) or 0)
     monkeypatch.setattr(cli, "mpirun_command", lambda n, survive: ["mpirun", "-n", str(n)])
     monkeypatch.setattr(advice, "cores", lambda: 2)
     monkeypatch.setattr(advice.Job, "costs", lambda self, threads: replace(count(self.config.network), step=1e-3 * threads))
@@ -205,8 +205,9 @@ def test_a_run_that_is_stopped_before_its_first_epoch_is_done(config, monkeypatc
 def test_run_starts_train_with_the_same_arguments(config, monkeypatch):
     seen = {}
 
-    def fake(command, environment):
+    def fake(command, environment, ranks):
         seen.update(command=command, environment=environment)
+        assert ranks == 2
         return 7
 
     monkeypatch.setattr(cli, "run", fake)

@@ -186,6 +186,33 @@ def test_a_second_interrupt_kills():
     assert process.returncode == 128 + signal.SIGINT
 
 
+IMPORTING = """
+import signal, sys, time
+from paralift.exits import leave_word
+print("ready", flush=True)  # a signal would kill it
+time.sleep(1)
+signal.signal(signal.SIGUSR2, lambda *_: sys.exit(5))
+leave_word()
+time.sleep(60)
+"""
+HOLDING = """
+import os, sys
+from paralift import launch
+launch.START = float(sys.argv[2])
+sys.exit(launch.run([sys.executable, "-c", sys.argv[1]], os.environ, 1))
+"""
+
+
+@pytest.mark.parametrize(("hold", "code"), [(60.0, 5), (0.0, 128 + signal.SIGUSR2)])
+def test_a_wish_waits_until_ranks_can_take_it(hold, code):
+    """Ranks that never say so are not protected for ever."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDING, IMPORTING, str(hold)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == code
+
+
 GIVEN_UP = """
 import signal, time
 from paralift.exits import leave_notice

@@ -50,17 +50,8 @@ def physical(processors: set[int], root: Path | None = None) -> int:
 
 
 def quota(root: Path | None = None) -> float | None:
-    """Return how many cores' time the control group allows, the least of its own and all above; None without a limit."""
-    found = []
-    for file in control_groups.files("cpu", "cpu.cfs_quota_us", "cpu.max", ROOT if root is None else root):
-        try:
-            time, *rest = file.read_text().split()
-            period = rest[0] if rest else file.with_name("cpu.cfs_period_us").read_text()
-            if time != "max" and float(time) > 0:  # version 1 says -1 for none
-                found.append(float(time) / float(period))
-        except (OSError, ValueError):
-            continue
-    return min(found, default=None)
+    """Return how many cores' time the control group allows; None without a limit."""
+    return control_groups.quota(ROOT if root is None else root)
 
 
 def ranks() -> int:

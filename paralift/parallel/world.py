@@ -8,7 +8,8 @@ from typing import Any
 
 LAUNCHED = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
 """Variables that launchers (of Open MPI, MPICH, Intel MPI; srun with PMI-2 or PMIx) set for their processes."""
-SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS", "MPI_LOCALNRANKS")
+BY_SRUN = "SLURM_STEP_NUM_TASKS"
+SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", BY_SRUN, "MPI_LOCALNRANKS")
 """Variables that say how many processes were started; the first that is there counts. srun with PMIx has only its own."""
 
 
@@ -22,6 +23,8 @@ def find_world() -> Any:
         the launcher does not know. Every rank would train alone.
     """
     launched = [name for name in LAUNCHED if name in os.environ]
+    if "mpi4py.run" in sys.modules and os.environ.get(BY_SRUN, "1") != "1":  # under -m mpi4py, which is for ranks
+        launched.append(BY_SRUN)
     if not launched and "mpi4py.MPI" not in sys.modules:
         return None
     try:
@@ -43,7 +46,7 @@ def _expect_alone(mpi: Any) -> None:
     if name is None or os.environ[name] == "1":
         return
     vendor, version = mpi.get_vendor()
-    by_srun = "SLURM_STEP_NUM_TASKS" in os.environ and "OMPI_COMM_WORLD_SIZE" not in os.environ
+    by_srun = BY_SRUN in os.environ and "OMPI_COMM_WORLD_SIZE" not in os.environ
     way_out = "srun --mpi=pmix for Open MPI, --mpi=pmi2 for MPICH" if by_srun else "take the launcher of that MPI: paralift run"
     raise RuntimeError(
         f"a launcher started {os.environ[name]} processes ({name}), but mpi4py's MPI, {vendor} {'.'.join(map(str, version))}, "

@@ -16,6 +16,9 @@ STOP = ("SIGUSR2", "SIGTERM")
 class Signals:
     """Takes down signals while a run lasts; does nothing outside of the main thread, which alone may handle signals.
 
+    One around another hands on what it was asked for before the other began: a program that reads its data first loses no
+    wish, and one that is asked when all is done is not killed.
+
     Attributes
     ----------
     save, stop : bool
@@ -30,7 +33,10 @@ class Signals:
         if threading.current_thread() is threading.main_thread():
             for names, handler in ((SAVE, self._save), (STOP, self._stop)):
                 for number in (getattr(signal, name) for name in names if hasattr(signal, name)):
-                    self._before[number] = signal.signal(number, handler)
+                    before = self._before[number] = signal.signal(number, handler)
+                    around = getattr(before, "__self__", None)
+                    if isinstance(around, Signals):
+                        self.save, self.stop = self.save or around.save, self.stop or around.stop
         return self
 
     def __exit__(

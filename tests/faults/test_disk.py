@@ -1,5 +1,6 @@
 """A disk that is full, a folder that cannot be written to, two runs in one folder: named, and older checkpoints stay whole."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -55,6 +56,8 @@ def test_full_disk(launch, tmp_path, rank):
     assert not list((out / "checkpoints").glob(".*"))
 
 
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+"""From <linux/prctl.h> and <linux/capability.h>."""
 TRAIN = """
     import sys
     import numpy as np
@@ -67,12 +70,21 @@ TRAIN = """
 """
 
 
-def train(tmp_path, out, epochs=2):
+def obey_permissions():
+    """Take away what lets root write everywhere: behind an exec the process is refused like anyone else."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        if os.geteuid() == 0 and libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), "a capability cannot be dropped")
+
+
+def train(tmp_path, out, epochs=2, preexec=None):
     script = tmp_path / "train.py"
     script.write_text(textwrap.dedent(TRAIN))
     return subprocess.Popen(
-        [sys.executable, str(script), str(out), str(epochs)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        [sys.executable, str(script), str(out), str(epochs)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=preexec,
+    )  # fmt: skip
 
 
 def test_two_runs_in_one_folder(tmp_path):
@@ -97,9 +109,25 @@ def test_a_file_instead_of_a_folder(tmp_path):
     assert (tmp_path / "run").read_text() == "mine"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_cannot_be_written_to(tmp_path):
     (tmp_path / "run").mkdir(mode=0o555)
-    process = train(tmp_path, tmp_path / "run")
+    process = train(tmp_path, tmp_path / "run", preexec=obey_permissions)
     text, _ = process.communicate(timeout=60)
-    assert process.returncode != 0 and "Permission denied" in text
+    assert process.returncode != 0 and "Permission denied" in text and str(tmp_path / "run") in text
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_checkpoints_that_cannot_be_written(tmp_path):
+    """The folder was there before, and no longer takes anything new; what it holds stays."""
+    first = train(tmp_path, tmp_path / "run", epochs=1)
+    assert first.communicate(timeout=60) and first.returncode == 0
+    folder = tmp_path / "run" / "checkpoints"
+    before = checkpoints.latest(tmp_path / "run")
+    folder.chmod(0o555)
+    try:
+        process = train(tmp_path, tmp_path / "run", epochs=2, preexec=obey_permissions)
+        text, _ = process.communicate(timeout=60)
+    finally:
+        folder.chmod(0o755)
+    assert process.returncode != 0 and "Permission denied" in text and "older checkpoints are as they were" in text
+    assert checkpoints.all_of(tmp_path / "run") == [before] and checkpoints.intact(before) == ""

@@ -26,7 +26,8 @@ def process(monkeypatch):
             monkeypatch.setenv(name, value)
         mpi = SimpleNamespace(COMM_WORLD=SimpleNamespace(Get_size=lambda: size), get_vendor=lambda: ("Open MPI", (5, 0, 11)))
         monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=mpi))
-        monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+        for name in ("mpi4py.MPI", "mpi4py.run"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
         if loaded:
             monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
         return mpi.COMM_WORLD
@@ -68,3 +69,14 @@ def test_processes_that_do_not_see_each_other_are_refused(process, variables, na
     process(variables, 1, loaded=True)
     with pytest.raises(RuntimeError, match=rf"started 2 processes \({name}\).* Open MPI 5.0.11, sees one: .*{way_out}"):
         find_world()
+
+
+def test_ranks_by_srun_alone_are_refused(process, monkeypatch):
+    """``srun --mpi=none python -m mpi4py -m paralift train``: MPI is wanted, but not loaded yet."""
+    process(SRUN, 1)
+    monkeypatch.setitem(sys.modules, "mpi4py.run", SimpleNamespace())
+    with pytest.raises(RuntimeError, match="started 2 processes"):
+        find_world()
+    process({"SLURM_STEP_NUM_TASKS": "1"}, 1)
+    monkeypatch.setitem(sys.modules, "mpi4py.run", SimpleNamespace())
+    assert find_world() is None

@@ -29,3 +29,12 @@ def test_other_threads_take_nothing_down():
     thread.start()
     thread.join()
     assert found == [before]
+
+
+def test_a_wish_from_before_is_handed_on_and_one_from_after_does_no_harm():
+    with Signals() as around:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        with Signals() as inner:
+            assert (inner.save, inner.stop) == (False, True)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert (around.save, around.stop) == (True, True)
