@@ -8,9 +8,7 @@ columns of whole vectors, once a call.
 
 from __future__ import annotations
 
-import threading
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -102,17 +100,19 @@ def _packed(numbers: int, columns: int, dtype: np.dtype) -> np.ndarray:
     return _scratch("weight", numbers // columns * padded(columns, dtype.itemsize), dtype)
 
 
-_local = threading.local()
+_kept: dict[tuple[str, np.dtype], np.ndarray] = {}
 
 
 def _scratch(name: str, numbers: int, dtype: np.dtype) -> np.ndarray:
-    """Return a buffer of the thread: one for all convolutions, so that it is in the cache when the next one starts."""
-    kept: dict[Any, np.ndarray] = _local.__dict__.setdefault("buffers", {})
+    """Return a buffer: one for all convolutions, so that it is in the cache when the next one starts.
+
+    It holds nothing between two calls of a kernel, and a call holds the interpreter's lock: threads do not meet in it.
+    """
     key = (name, dtype)
-    if key not in kept or kept[key].size < numbers:
+    if key not in _kept or _kept[key].size < numbers:
         spare = np.empty(max(numbers, 1 << 14) + VECTOR_BYTES // dtype.itemsize, dtype)
-        kept[key] = spare[-spare.ctypes.data % VECTOR_BYTES // dtype.itemsize :]  # vectors lie within one cache line
-    return kept[key][:numbers]
+        _kept[key] = spare[-spare.ctypes.data % VECTOR_BYTES // dtype.itemsize :]  # vectors lie within one cache line
+    return _kept[key][:numbers]
 
 
 @jit
@@ -198,11 +198,9 @@ def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, s
     outputs = shape[3] // groups
     inputs = channels // groups
     half = VECTOR_BYTES // out.itemsize // 2
+    merged = space_x == 1 and groups == 1  # neighbours in the window are neighbours in memory
     steps = (space_y * wide * channels, space_x * channels, 1)
-    counts = (taps_y, taps_x, inputs)
-    if space_x == 1 and groups == 1:  # neighbours in the window are neighbours in memory
-        counts = (1, taps_y, taps_x * inputs)
-        steps = (0, steps[0], 1)
+    counts = (taps_y, 1 if merged else taps_x, taps_x * inputs if merged else inputs)
     window = taps_y * taps_x * inputs
     rest = np.empty(TALL * 2 * half, out.dtype)
     b_at = 0

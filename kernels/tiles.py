@@ -16,7 +16,15 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-WIDE = bool(llvm.get_host_cpu_features().get("avx512f", False))
+
+def _has_avx512() -> bool:
+    try:
+        return bool(llvm.get_host_cpu_features().get("avx512f", False))
+    except RuntimeError:  # not known on this platform
+        return False
+
+
+WIDE = _has_avx512()
 """Whether there are 32 registers of 64 bytes; otherwise tiles are made for 16 registers of 32 bytes."""
 VECTOR_BYTES = 64 if WIDE else 32
 TALL = 16 if WIDE else 8
