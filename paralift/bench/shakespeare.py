@@ -25,7 +25,7 @@ METHODS: Mapping[str, Method] = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(bet
 
 def run(quick: bool) -> dict[str, Any]:
     """Train everything; return the record, with every seed's curve, and print the table."""
-    length, width, depth, epochs, batch_size = (16, 16, 1, 1, 16) if quick else (64, 128, 4, 4, 32)
+    length, width, depth, epochs, batch_size = (32, 16, 1, 1, 128) if quick else (64, 128, 4, 4, 32)
     seeds = range(1 if quick else 3)
     data = pl.data.text(file(), length)
     assert data.n_classes is not None

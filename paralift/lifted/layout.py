@@ -15,9 +15,6 @@ from paralift.lifted.network import Block
 
 ALIGNMENT = 16
 """Numbers; 64 bytes of float32."""
-END = 64
-"""All trained numbers together are a multiple of it: loops over them then have no rest that a compiler may treat otherwise, so
-that replicas of tied parameters take the same steps bit for bit wherever they lie."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ class Layout:
     def __init__(self, blocks: Sequence[Block]) -> None:
         self.trained = 0
         self.segments = self._lay([(b.name, n, s) for b in blocks for n, s in b.trained().items()])
-        self.trained = -(-self._end(self.segments) // END) * END
+        self.trained = self._end(self.segments)
         self.tracked = self._lay([(b.name, n, s) for b in blocks for n, s in b.tracked().items()])
         self.size = max(self.trained, self._end(self.tracked))
 

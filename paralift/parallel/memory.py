@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from paralift.lifted.layout import ALIGNMENT, END
+from paralift.lifted.layout import ALIGNMENT
 from paralift.lifted.network import Block, Network
 from paralift.parallel.crossing import crossing
 
@@ -42,7 +42,7 @@ def stage_bytes(
     blocks = network.blocks[start:stop]
     flats = 2 + states + (VERSIONS if unflushed else 0) + (1 if late_sums else 0)
     batches = 2 if unflushed else 1
-    numbers = flats * _stage_numbers(blocks) + batches * rows * _numbers_a_sample(network, start, blocks)
+    numbers = flats * sum(map(_flat_numbers, blocks)) + batches * rows * _numbers_a_sample(network, start, blocks)
     targets = batches * rows * network.rows * LABEL_BYTES if stop == len(network.blocks) else 0
     return itemsize * numbers + targets
 
@@ -76,19 +76,10 @@ def _received(network: Network, cut: int) -> int:
     return int(across.width_up[cut] + across.width_down[cut])
 
 
-def _stage_numbers(blocks: tuple[Block, ...]) -> int:
-    """Return the numbers of a stage's flat array."""
-    trained = sum(_padded(shape) for b in blocks for shape in b.trained().values())
-    return -(-trained // END) * END + sum(_padded(shape) for b in blocks for shape in b.tracked().values())
-
-
-def _padded(shape: tuple[int, ...]) -> int:
-    return -(-math.prod(shape) // ALIGNMENT) * ALIGNMENT
-
-
 def _flat_numbers(block: Block) -> int:
     """Return the numbers of a block's parameters and running statistics in a flat array, with padding."""
-    return sum(map(_padded, [*block.trained().values(), *block.tracked().values()]))
+    shapes = [*block.trained().values(), *block.tracked().values()]
+    return sum(-(-math.prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes)
 
 
 def _own(network: Network, block: Block, blocks: tuple[Block, ...]) -> int:

@@ -366,3 +366,21 @@ def test_eps_zero_and_a_dead_parameter_give_a_nan_as_the_formula_does():
     flat = np.zeros(1)
     train(Adam(0.1, eps=0.0), flat, np.zeros_like, 1)
     assert math.isnan(flat[0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_rule
+def test_a_step_does_not_depend_on_where_an_entry_lies(rule, dtype):
+    """Replicas of tied parameters stay equal so: bit for bit, also at the end of an array, which no vector register fills."""
+    rng = np.random.default_rng(0)
+    start, gradient, state = (rng.random(150).astype(dtype) for _ in range(3))
+
+    def moved(first, stop):
+        flat, found = start[first:stop].copy(), {name: state[first:stop].copy() for name in rule.state_names}
+        rule.step(flat, gradient[first:stop].copy(), found, [(0, stop - first, (stop - first,))], 3)
+        return [flat, *found.values()]
+
+    whole = moved(0, 150)
+    for first, stop in [(0, n) for n in range(1, 66)] + [(n, 80) for n in range(1, 65)]:
+        for part, full in zip(moved(first, stop), whole, strict=True):
+            np.testing.assert_array_equal(part, full[first:stop])

@@ -53,7 +53,7 @@ def loss_value(p, params):
         total = np.where(d <= p.loss.delta, 0.5 * d * d, p.loss.delta * (d - 0.5 * p.loss.delta)).sum()
     else:
         total = np.abs(out - y).sum()
-    return total / len(p.x)
+    return total / (len(p.x) * p.network.rows)
 
 
 def check_against_differences(p, seed=0):
@@ -326,7 +326,7 @@ def test_regularised_states_pull_like_their_envelope(name):
 
     def objective(params):
         x = network.variables(params, p.x)[variable]
-        return loss_value(p, params) + envelope(regularizer, x) / len(p.x)
+        return loss_value(p, params) + envelope(regularizer, x) / (len(p.x) * p.network.rows)
 
     for name_of, arrays in grads.items():
         for key, g in arrays.items():
