@@ -28,6 +28,7 @@ from paralift.parallel.reduce import GradientSum
 from paralift.parallel.schedule import forward_only
 from paralift.parallel.sweep_step import SweepStep
 from paralift.parallel.unflushed_step import UnflushedStep
+from paralift.training.freezing import still_blocks
 from paralift.training.metrics import resident_memory
 from paralift.training.result import score
 from paralift.training.techniques import Techniques, sample_shape
@@ -71,7 +72,8 @@ class Worker:
         place: Callable[[Shapes, int], Kept] | None = None, techniques: Techniques = PLAIN,
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
-        self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like)
+        still = still_blocks(network, techniques.options.frozen)
+        self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like, still=still)
         self.messages = Messages(grid)
         before = resident_memory()
         self.train, self.test = self._load(data)
