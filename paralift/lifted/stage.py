@@ -287,7 +287,7 @@ class Step:
         self.x2 = self.z2 if block.activation.is_identity else matrix(self.x)
         name = block.map.offset
         self.offset = self.theta[name] if name else None
-        self.offset_gradient = self.gradients.get(name)
+        self.offset_gradient = self.gradients.get(name) if name else None
         self.pulls: tuple[Work, ...] = ()
         self.then: Work | None = None
         self.gradient = self.map.bound_gradient(self.xs, self.g, self.gradients) if self.gradients else _nothing
