@@ -25,6 +25,7 @@ from paralift.parallel.explain import best_of_each, explain
 from paralift.parallel.measure import Trial, measure, targets
 from paralift.training.plan_table import number, print_plan, print_table
 from paralift.training.planning import question_of
+from paralift.training.techniques import Techniques
 
 BATCHES = 8
 """Of a step that is really taken."""
@@ -62,9 +63,11 @@ class Job:
         fixed = {name: getattr(parallel, name) for name in ("stages", "micro_batches", "schedule")}
         limit = read_bytes(parallel.memory) if memory is None and parallel.memory is not None else memory
         itemsize = float_type(config.training.dtype).itemsize
-        return question_of(
+        found = question_of(
             config.network, ranks, self.batch, config.method, config.optimizer, itemsize, memory=limit, **fixed
         )
+        kept = Techniques(ema=config.training.ema, stop_early=config.stop_early).flats
+        return replace(found, states=found.states + kept)
 
     def trial(self) -> Trial:
         """Return what is measured."""

@@ -39,12 +39,15 @@ class Stage:
         An array of the wanted library, device and dtype (float32 or float64); its values do not matter.
     free_input : bool
         Whether the pull on the network's input is wanted.
+    still : collection of str
+        Blocks whose gradients nobody wants.
     sum_shards : callable, optional
         Returns the sum of a float64 array over the data shards; where there are several.
     """
 
     def __init__(
-        self, network: Network, start: int, stop: int, like: Array, free_input: bool = False, sum_shards: Sum | None = None
+        self, network: Network, start: int, stop: int, like: Array, free_input: bool = False, still: Collection[str] = (),
+        sum_shards: Sum | None = None,
     ) -> None:
         if not 0 <= start < stop <= len(network.blocks):
             raise ValueError(f"stage of blocks {start}:{stop}, expected a range within 0:{len(network.blocks)}")
@@ -60,7 +63,8 @@ class Stage:
         self.flat = zeros((self.layout.size,), like)
         self.gradient = zeros((self.layout.size,), like)
         self.params = self.layout.views(self.flat)
-        self.gradients = self.layout.views(self.gradient)
+        self.still = frozenset(still)
+        self.gradients = self.gradients_in(self.gradient)
         fixed = set() if free_input else {0}
         self.pulled = ({*self.inputs} | {b.index for b in self.blocks}) - fixed
         self.pulled_inputs = tuple(v for v in self.inputs if v in self.pulled)
@@ -82,6 +86,10 @@ class Stage:
             for key, view in own.items():
                 value = params[name][key]
                 view[...] = from_host(value, self.like) if isinstance(value, np.ndarray) else value
+
+    def gradients_in(self, flat: Array) -> Params:
+        """Return views of a flat array for the gradients that are wanted."""
+        return {name: views for name, views in self.layout.views(flat).items() if name not in self.still}
 
     def state(
         self,
@@ -284,7 +292,7 @@ class Step:
         self.x2 = self.z2 if block.activation.is_identity else matrix(self.x)
         name = block.map.offset
         self.offset = self.theta[name] if name else None
-        self.offset_gradient = self.gradients[name] if name else None
+        self.offset_gradient = self.gradients.get(name) if name else None
         self.pulls: tuple[Work, ...] = ()
         self.then: Work | None = None
         self.gradient = self.map.bound_gradient(self.xs, self.g, self.gradients) if self.gradients else _nothing

@@ -88,7 +88,7 @@ class UnflushedStep:
         gradient, views = self.stage.gradient, self.stage.gradients
         if k and self.late_sums:  # the sum of one batch travels while the next one's gradients are written
             gradient = zeros(self.stage.gradient.shape, self.stage.like)
-            views = self.stage.layout.views(gradient)
+            views = self.stage.gradients_in(gradient)
         theta: Params = self.versions.params[k]
         state = self.stage.state(capacity, theta, apart=self.pulls, gradients=views)
         total = GradientSum(self.messages.grid, self.stage, gradient)

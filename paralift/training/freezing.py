@@ -41,3 +41,8 @@ def frozen_parameters(network: Network, patterns: Any) -> Names:
     if trained and len(found) == len(trained):
         raise ValueError(f"freeze = {list(patterns)!r} leaves nothing to train")
     return frozenset(found)
+
+
+def still_blocks(network: Network, frozen: Names) -> list[str]:
+    """Return the blocks of which all parameters are frozen."""
+    return [b.name for b in network.blocks if b.trained() and all((b.name, name) in frozen for name in b.trained())]

@@ -29,6 +29,7 @@ from paralift.parallel.reduce import GradientSum
 from paralift.parallel.schedule import forward_only
 from paralift.parallel.sweep_step import SweepStep
 from paralift.parallel.unflushed_step import UnflushedStep
+from paralift.training.freezing import still_blocks
 from paralift.training.metrics import resident_memory
 from paralift.training.result import score
 from paralift.training.techniques import Techniques, sample_shape
@@ -72,8 +73,9 @@ class Worker:
         place: Callable[[Shapes, int], Kept] | None = None, techniques: Techniques = PLAIN,
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
-        total = grid.sum_shards if grid.shards > 1 else None
-        self.stage = Stage(network, plan.bounds[grid.stage], plan.bounds[grid.stage + 1], like, sum_shards=total)
+        still, total = still_blocks(network, techniques.options.frozen), grid.sum_shards if grid.shards > 1 else None
+        own = plan.bounds[grid.stage : grid.stage + 2]
+        self.stage = Stage(network, *own, like, still=still, sum_shards=total)
         self.messages = Messages(grid)
         before = resident_memory()
         self.train, self.test = self._load(data)

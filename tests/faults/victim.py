@@ -19,6 +19,12 @@ EPOCHS, PAUSE = 10, 0.006
 HALO = Method(clamp=Hard(), inference=ProximalGradient(2, "two_colour", persistent=True))
 METHODS = {"flush": (pl.methods.nudged(), "flush"), "unflushed": (pl.methods.nudged(), "unflushed"), "halo": (HALO, "flush")}
 
+TECHNIQUES = {
+    "augment": [pl.data.Noise(0.1)], "clip": 0.3, "freeze": ["linear3.weight"], "ema": 0.9,
+    "stop_early": pl.EarlyStopping(EPOCHS, "loss"),
+}  # fmt: skip
+"""What has arrays of its own, which must come through a fault, too."""
+
 
 class Slow(pl.optim.SGD):
     """SGD that takes its time."""
@@ -30,7 +36,8 @@ class Slow(pl.optim.SGD):
 
 def train(method, comm, stages, out=None, resume=None, survive=False):
     network = pl.Sequential(
-        pl.Linear(6, 9), pl.Tanh(), pl.Linear(9, 8), pl.ReLU(), pl.Linear(8, 7), pl.Softplus(), pl.Linear(7, 4), pl.Softmax()
+        pl.Linear(6, 9), pl.Tanh(), pl.Dropout(0.1), pl.Linear(9, 8), pl.ReLU(), pl.Linear(8, 7), pl.Softplus(),
+        pl.Linear(7, 4), pl.Softmax(),
     )  # fmt: skip
     rng = np.random.default_rng(1)
     data = rng.standard_normal((96, 6)), rng.integers(0, 4, 96)
@@ -40,7 +47,7 @@ def train(method, comm, stages, out=None, resume=None, survive=False):
     return pl.fit(
         network, data, test=data, method=method, optimizer=Slow(0.05, momentum=0.5), epochs=EPOCHS, batch_size=8,
         dtype="float64", comm=comm, plan=plan, out=out, resume=resume, patience=20.0, survive=survive,
-        progress=False,
+        progress=False, **TECHNIQUES,
     )  # fmt: skip
 
 

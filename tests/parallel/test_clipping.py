@@ -128,6 +128,23 @@ def test_frozen_parameters_stay_and_the_others_move_as_if_alone(rule, patterns, 
     assert_close(found, emulated(rule, clip=0.4, frozen=frozen))
 
 
+def test_no_gradient_of_a_frozen_block_is_computed(monkeypatch):
+    """Weights alone or biases alone are: their products and sums come together."""
+    wanted = []
+    original = pl.Linear.bound_gradient
+
+    def noted(self, xs, r, out):
+        wanted.append((self.in_features, self.out_features))
+        return original(self, xs, r, out)
+
+    monkeypatch.setattr(pl.Linear, "bound_gradient", noted)
+    for schedule in ("flush", "unflushed"):
+        wanted.clear()
+        plan = Plan(1, 1, (0, 3), 1, schedule)
+        pl.fit(network(), data(), freeze=["linear1", "linear2.bias"], plan=plan, epochs=1, comm=None, progress=False)
+        assert set(wanted) == {(7, 6), (6, 3)}
+
+
 def test_frozen_parameters_stay_in_every_method():
     start = network().init(3, "float64")
     methods = {

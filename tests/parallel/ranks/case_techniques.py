@@ -31,7 +31,7 @@ GRIDS = case_equal.GRIDS[1:-1] or case_equal.GRIDS
 """On four ranks two shards of two stages alone: the rest is tried by other cases."""
 ALL = {
     "augment": IMAGES, "clip": 0.2, "freeze": ["linear2.bias", "linear4"], "ema": 0.9,
-    "stop_early": pl.EarlyStopping(2, "test_loss"),
+    "stop_early": pl.EarlyStopping(2, "test_loss"), "loss": pl.losses.CrossEntropy(0.1, (1.0, 2.0, 0.5, 1.0)),
 }  # fmt: skip
 
 
@@ -119,3 +119,32 @@ def test_early_stopping_keeps_the_best_epoch(folder):
     again = train(WORLD, grid, "flush", folder, resume="auto", **settings)
     assert again.reason is pl.Reason.STOPPED_EARLY and len(again.history) == best + 2
     np.testing.assert_array_equal(again.params["linear1"]["weight"], found.params["linear1"]["weight"])
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("schedule", ["flush", "unflushed"])
+def test_rates_by_trial_equal_those_of_one_rank(schedule):
+    """The trial ends at the same step, too: the last rate makes the loss grow beyond all bounds."""
+    net, grid = network(), GRIDS[-1]
+    n = len(net.blocks)
+    curves = []
+    for comm, plan in (
+        (WORLD, Plan(*grid, split(block_costs(net), grid[1]), 3, schedule)), (None, Plan(1, 1, (0, n), 1, schedule))
+    ):  # fmt: skip
+        settings = {"optimizer": pl.optim.SGD(0.1), "batch_size": 12, "dtype": "float64", "augment": IMAGES, "plan": plan}
+        curves.append(pl.find_rate(net, data(), comm=comm, progress=False, high=1e4, steps=40, **settings))
+    assert len(curves[0].losses) == len(curves[1].losses) < 40
+    np.testing.assert_allclose(curves[0].losses, curves[1].losses, rtol=1e-8)
+    assert curves[0].suggestion == curves[1].suggestion
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("method", ["flush", "unflushed"])
+def test_divergence_ends_on_all_ranks_with_a_norm_on_its_way(method, monkeypatch):
+    grid = GRIDS[-1]
+    monkeypatch.setattr(looks, "MOST", 1)
+    monkeypatch.setattr(Signalling, "step", lambda self, theta, *more: theta.fill(np.nan))
+    with pytest.raises(pl.DivergedError, match="the loss became"):
+        train(WORLD, grid, method)
+    monkeypatch.undo()
+    train(WORLD, grid, method, epochs=1)  # and the communicator serves the next run
