@@ -197,7 +197,7 @@ def test_plan_by_stages_and_of_a_full_batch(config, capsys):
 def test_a_run_that_is_stopped_before_its_first_epoch_is_done(config, monkeypatch, capsys):
     """There are no curves to draw yet."""
     stopped = SimpleNamespace(history=[], reason=Reason.STOPPED, summary={"ranks_lost": 0})
-    monkeypatch.setattr(cli, "_fit", lambda *arguments, **options: stopped)
+    monkeypatch.setattr("paralift.training.fit.fit", lambda *arguments, **options: stopped)
     assert main(["train", config, "--out", "run", "--quiet"]) == STOPPED
     assert "Go on with: --out run --resume auto" in capsys.readouterr().err
 

@@ -20,6 +20,7 @@ from paralift.lifted.updates import Explicit
 from paralift.parallel.batch import Batch
 from paralift.parallel.grid import Grid
 from paralift.parallel.measure import Trial
+from paralift.parallel.plan import Plan
 from paralift.parallel.stall import StallWatch
 from paralift.parallel.watch import guard
 from paralift.training.attempt import Task, quiet, threads, worker_of
@@ -128,12 +129,13 @@ def suggest(rates: Sequence[float], smoothed: Sequence[float]) -> float:
 def _trial(task: Task, comm: Any, steps: int) -> list[float]:
     """Return the mean loss of each step's batch, as long as it is not far above its least."""
     trial = Trial(task.network, task.like, task.batch_size, task.method, task.loss, task.rule)
-    with threads(comm, task.threads), quiet():
+    with StallWatch(comm, task.patience), threads(comm, task.threads), quiet():
         plan = decide(task.wanted, task.question, trial, comm).plan
-    with (
-        Grid(comm, plan.shards, plan.stages) as grid, guard(grid), StallWatch(grid, task.patience),
-        threads(comm, task.threads), quiet(),
-    ):  # fmt: skip
+        return _losses(task, plan, comm, steps)
+
+
+def _losses(task: Task, plan: Plan, comm: Any, steps: int) -> list[float]:
+    with Grid(comm, plan.shards, plan.stages) as grid, guard(grid):
         worker = worker_of(task, grid, plan)
         losses: list[float] = []
         for batch, following in _batches(worker, steps):

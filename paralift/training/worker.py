@@ -74,8 +74,8 @@ class Worker:
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
         still, total = still_blocks(network, techniques.options.frozen), grid.sum_shards if grid.shards > 1 else None
-        own = plan.bounds[grid.stage : grid.stage + 2]
-        self.stage = Stage(network, *own, like, still=still, sum_shards=total)
+        first, last = plan.bounds[grid.stage], plan.bounds[grid.stage + 1]
+        self.stage = Stage(network, first, last, like, still=still, sum_shards=total)
         self.messages = Messages(grid)
         before = resident_memory()
         self.train, self.test = self._load(data)
