@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from paralift.bench import accuracy, cosines, lateness, machine, report, shakespeare
+from paralift.bench import accuracy, autoencoders, cosines, lateness, machine, report, shakespeare
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
@@ -22,6 +22,7 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "kappa": ("gradients one step late: extrapolation by kappa, for each update rule", lateness.kappas),
     "kappa-gentle": ("the same for momentum at a third of the rate", lambda q: lateness.kappas(q, lateness.GENTLE)),
     "stages": ("the flushed and the unflushed schedule on 1, 2, 4 and 8 ranks", lateness.stages),
+    "autoencoders": ("sparse and denoising autoencoders on few images (in the folder PARALIFT_DATA)", autoencoders.run),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 
