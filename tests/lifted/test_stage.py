@@ -126,3 +126,20 @@ def test_running_statistics_follow_training_passes_only():
     np.testing.assert_allclose(stage.params["linear1"]["mean"], 0.5 * z.mean(axis=0), atol=1e-14)
     np.testing.assert_allclose(stage.params["linear1"]["variance"], 0.5 + 0.5 * z.var(axis=0, ddof=1))
     np.testing.assert_allclose(training.x[1], (z - z.mean(axis=0)) / np.sqrt(z.var(axis=0) + 1e-5))
+
+
+def test_running_statistics_of_images_are_over_samples_and_positions():
+    network = pl.Sequential(pl.Conv2d(2, 3, 3, padding=1), pl.BatchNorm(3, momentum=0.5), input_shape=(4, 5, 2))
+    p = problem(network, n=6)
+    stage = stage_of(network)
+    stage.load(p.params)
+    window = stage.state(6).window(0, 6)
+    window.x[0][...] = p.x
+    forward(window)
+    z, theta = np.empty((6, 4, 5, 3)), p.params["conv2d1"]
+    network.blocks[0].map.apply(theta, [p.x], z)
+    z += theta["bias"]
+    np.testing.assert_allclose(stage.params["conv2d1"]["mean"], 0.5 * z.mean(axis=(0, 1, 2)), atol=1e-14)
+    np.testing.assert_allclose(stage.params["conv2d1"]["variance"], 0.5 + 0.5 * z.reshape(-1, 3).var(axis=0, ddof=1))
+    expected = (z - z.mean(axis=(0, 1, 2))) / np.sqrt(z.var(axis=(0, 1, 2)) + 1e-5)
+    np.testing.assert_allclose(window.x[1], expected, atol=1e-12)

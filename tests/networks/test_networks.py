@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from problems import cosine, problem
 
 import paralift as pl
 from paralift.config import Config
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from problems import cosine, problem  # noqa: E402
 
 SMALL = {
     "lenet": lambda: pl.networks.lenet((12, 14, 1), classes=3),
