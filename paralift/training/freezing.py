@@ -18,7 +18,8 @@ def frozen_parameters(network: Network, patterns: Any) -> Names:
     ----------
     network : Network
     patterns : sequence of str
-        A block (``"linear1"``), one of its parameters (``"linear1.bias"``), or several by ``*``, ``?`` and ``[...]``.
+        A block (``"linear1"``), one of its parameters (``"linear1.bias"``), or several by ``*``, ``?`` and ``[...]``. What is
+        tied to one of them stands still with it.
 
     Raises
     ------
@@ -38,6 +39,9 @@ def frozen_parameters(network: Network, patterns: Any) -> Names:
         (block, name)
         for block, name in trained if any(fnmatchcase(n, p) for p in patterns for n in (block, f"{block}.{name}"))
     }  # fmt: skip
+    for tie in network.ties:  # replicas stand still together
+        if any((block, tie.name) in found for block in tie.blocks):
+            found |= {(block, tie.name) for block in tie.blocks}
     if trained and len(found) == len(trained):
         raise ValueError(f"freeze = {list(patterns)!r} leaves nothing to train")
     return frozenset(found)

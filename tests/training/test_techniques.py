@@ -87,3 +87,16 @@ def test_other_initial_weights_reach_the_run():
     start = network().init(0, scheme="orthogonal")
     found = pl.fit(network(), data(), epochs=0, init="orthogonal", comm=None, progress=False)
     np.testing.assert_array_equal(found.params["linear1"]["weight"], start["linear1"]["weight"])
+
+
+def test_what_is_tied_to_a_frozen_parameter_stands_still_with_it():
+    net = pl.Sequential(
+        pl.Linear(5, 4), pl.ReLU(), pl.Linear(4, 4), pl.ReLU(), pl.Tied(pl.Linear(4, 4), to="linear2"), pl.ReLU(),
+        pl.Linear(4, 3), pl.Softmax(),
+    )  # fmt: skip
+    start = net.init(0)
+    run = pl.fit(net, data(), epochs=2, freeze=["tied1.weight"], comm=None, progress=False)
+    for block in ("linear2", "tied1"):
+        np.testing.assert_array_equal(run.params[block]["weight"], start[block]["weight"])
+        np.testing.assert_array_equal(run.params[block]["bias"], run.params["linear2"]["bias"])
+    assert not np.array_equal(run.params["linear2"]["bias"], start["linear2"]["bias"])
