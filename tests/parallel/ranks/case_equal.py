@@ -163,9 +163,10 @@ def test_convolutions_equal_one_rank(grid):
 @pytest.mark.mpi
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_shared_batch_normalisation_equals_one_rank(grid):
-    """Statistics of a whole batch, whatever part of it a shard has."""
+    """Statistics of a whole batch, whatever part a shard has. An offset before them would have no gradient but rounding."""
     network = pl.Sequential(
-        pl.Linear(6, 8), pl.BatchNorm(8, shared=True), pl.ReLU(), pl.Linear(8, 8), pl.BatchNorm(8, shared=True),
+        pl.Linear(6, 8, bias=False), pl.BatchNorm(8, shared=True), pl.ReLU(),
+        pl.Linear(8, 8, bias=False), pl.BatchNorm(8, shared=True),
         pl.Tanh(), pl.Linear(8, 4), pl.Softmax(),
     )  # fmt: skip
     shards, stages = grid
