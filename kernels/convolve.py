@@ -203,10 +203,10 @@ def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, s
     counts = (taps_y, 1 if merged else taps_x, taps_x * inputs if merged else inputs)
     window = taps_y * taps_x * inputs
     rest = np.empty(TALL * 2 * half, out.dtype)
-    b_at = 0
     for g in range(groups):
         v = 0
         while v < outputs:
+            b_at = window * (g * padded(outputs, out.itemsize) + v)
             halves = halves_of(outputs - v, half)
             width = halves * half
             filled = min(width, outputs - v)
@@ -232,7 +232,6 @@ def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, s
                             at, to = q * width, o_line + (p + q) * o_step
                             copy(rest[at : at + filled], out[to : to + filled])
                     p += tall
-            b_at += window * width
             v += width
 
 

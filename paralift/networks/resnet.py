@@ -10,6 +10,9 @@ from paralift.lifted.layers import Parallel, Residual, Sequential
 from paralift.lifted.maps import GlobalAverage, Linear
 from paralift.networks.parts import convolution, image_shape, network_of_images
 
+DEEPEST = 1202
+"""The deepest network of the paper; it also keeps a slip of the pen from building blocks for hours."""
+
 
 def resnet(
     depth: int = 14,
@@ -42,8 +45,8 @@ def resnet(
     ----------
     He, Zhang, Ren, Sun, "Deep residual learning for image recognition", CVPR 2016, section 4.2 (with projections, option B).
     """
-    if depth < 8 or depth % 6 != 2:
-        raise ValueError(f"resnet: depth is {depth}, expected 6 n + 2 with n of at least 1: 8, 14, 20, 26, 32, ...")
+    if not 8 <= depth <= DEEPEST or depth % 6 != 2:
+        raise ValueError(f"resnet: depth is {depth}, expected 6 n + 2 from 8 to {DEEPEST}: 8, 14, 20, 26, 32, ...")
     shape = image_shape("resnet", input_shape)
     layers = [*convolution(shape[2], width, 3, norm=norm), ReLU()]
     channels = width

@@ -70,6 +70,7 @@ def test_a_residual_network_learns_the_digits():
     ("build", "words"),
     [
         (lambda: pl.networks.resnet(10), "depth is 10, expected 6 n [+] 2"),
+        (lambda: pl.networks.resnet(6 * 10**9 + 2), "from 8 to 1202"),
         (lambda: pl.networks.resnet(8, norm="layer"), "norm is 'layer', expected one of"),
         (lambda: pl.networks.vgg(12), "depth is 12, expected one of"),
         (lambda: pl.networks.lenet((784,)), "input_shape is .784,., expected .height, width, channels."),
