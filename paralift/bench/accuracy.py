@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean, stdev
 from typing import Any
 
@@ -14,6 +14,7 @@ from paralift.bench import report, torch_reference
 from paralift.data import Dataset, load_shard
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network
+from paralift.optim.schedules import Schedule
 from paralift.training.result import evaluate
 
 BATCH_SIZE = 128
@@ -46,6 +47,8 @@ class Study:
     columns : mapping of str to (data set, seed)
         The repetitions; a seed gives initial weights and batches.
     methods : mapping of str to Method
+    rate : float or schedule
+        Of Adam.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Study:
     epochs: int
     columns: Mapping[str, tuple[Callable[[], Dataset], int]]
     methods: Mapping[str, Method]
+    rate: float | Schedule = RATE
 
 
 def mnist1d(quick: bool) -> Study:
@@ -79,8 +83,8 @@ def fashion_cnn(quick: bool) -> Study:
 
 def fashion_resnet(quick: bool) -> Study:
     """Return the study of a residual network with batch normalisation on the same images."""
-    network = pl.networks.resnet(8, (28, 28, 1), flat=True)
-    return _images_study("fashion-resnet", network, "resnet(8)", quick, 6)
+    network = pl.networks.resnet(8 if quick else 14, (28, 28, 1), flat=True)
+    return replace(_images_study("fashion-resnet", network, "resnet(14)", quick, 5), rate=pl.optim.Cosine(3e-3))
 
 
 IMAGES = 10_000
@@ -135,7 +139,7 @@ def run(study: Study) -> dict[str, Any]:
             result["mean"] = mean(found)
         if len(found) > 1:
             result["standard_error"] = stdev(found) / len(found) ** 0.5
-    record = {"network": network.source, "epochs": study.epochs, "batch_size": BATCH_SIZE, "optimizer": f"Adam({RATE})"}
+    record = {"network": network.source, "epochs": study.epochs, "batch_size": BATCH_SIZE, "optimizer": f"Adam({study.rate})"}
     _show(study, results)
     return {**record, "results": results}
 
@@ -144,11 +148,11 @@ def _trained(study: Study, network: Network, data: Dataset, name: str, seed: int
     """Return the test accuracy after the last epoch."""
     if name == TORCH:
         params = torch_reference.train(
-            network, network.init(seed), data, epochs=study.epochs, batch_size=BATCH_SIZE, rate=RATE, seed=seed
+            network, network.init(seed), data, epochs=study.epochs, batch_size=BATCH_SIZE, rate=study.rate, seed=seed
         )
         return evaluate(network, params, pl.losses.CrossEntropy(), data)["accuracy"]
     result = pl.fit(
-        network, data, method=study.methods[name], optimizer=pl.optim.Adam(RATE), epochs=study.epochs,
+        network, data, method=study.methods[name], optimizer=pl.optim.Adam(study.rate), epochs=study.epochs,
         batch_size=BATCH_SIZE, seed=seed, comm=None, progress=False,
     )  # fmt: skip
     return float(result.history[-1]["test_accuracy"])

@@ -16,6 +16,7 @@ from paralift.lifted import activations as act
 from paralift.lifted import maps
 from paralift.lifted.maps.shape import Keep
 from paralift.lifted.network import Block, Network, Params
+from paralift.optim.schedules import Constant, Schedule
 
 
 def available() -> bool:
@@ -49,22 +50,26 @@ def gradients(network: Network, params: Params, x: np.ndarray, y: np.ndarray) ->
 
 
 def train(
-    network: Network, params: Params, data: Dataset, *, epochs: int, batch_size: int, rate: float, seed: int
+    network: Network, params: Params, data: Dataset, *, epochs: int, batch_size: int, rate: float | Schedule, seed: int
 ) -> Params:
     """Train by PyTorch's autograd and Adam on the batches that `fit` takes with this seed; return the parameters."""
     import torch
 
+    rate_of = rate if callable(rate) else Constant(rate)
     theta = leaves(network, params)
     distinct = {id(t): t for arrays in theta.values() for t in arrays.values() if t.requires_grad}
-    optimizer = torch.optim.Adam(distinct.values(), rate)
+    optimizer = torch.optim.Adam(distinct.values())
     x, y = map(torch.from_numpy, load_shard(data.train, 0, data.train.n_samples, np.float32))
     sampler = Sampler(data.train.n_samples, batch_size, seed)
-    for epoch in range(epochs):
-        for rows in sampler.epoch(epoch):
-            chosen = torch.from_numpy(rows)
-            optimizer.zero_grad()
-            mean_loss(logits(network, theta, x[chosen]), y[chosen]).backward()
-            optimizer.step()
+    for step in range(epochs * sampler.n_batches):
+        epoch, batch = divmod(step, sampler.n_batches)
+        if batch == 0:
+            order = sampler.epoch(epoch)
+        chosen = torch.from_numpy(order[batch])
+        optimizer.param_groups[0]["lr"] = rate_of(step + 1, epochs * sampler.n_batches)
+        optimizer.zero_grad()
+        mean_loss(logits(network, theta, x[chosen]), y[chosen]).backward()
+        optimizer.step()
     return {b: {k: t.detach().numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
 
 
