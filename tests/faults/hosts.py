@@ -11,7 +11,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from paralift.launch import OPEN_MPI
+from paralift.launchers import OPEN_MPI
 
 ADDRESSES = ("10.97.0.1", "10.97.0.2")
 TOOLS = ("ip", "nsenter", "unshare")
@@ -119,7 +119,7 @@ class Hosts:
     def environment(self, **more):
         """Return what an Open MPI launcher on the first host needs to start a rank on each; `more` is added."""
         return {
-            **OPEN_MPI,
+            **OPEN_MPI.settings,
             **os.environ,
             "OMPI_MCA_btl": "self,tcp",
             "OMPI_MCA_btl_tcp_if_include": "eth0",
