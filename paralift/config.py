@@ -271,7 +271,15 @@ def _known_keys(mistakes: Mistakes, table: str, document: Mapping[str, Any], nam
         if key not in names:
             place = f" in [{table}]" if table else ""
             with mistakes.of(f"{table}.{key}" if table else key) as where:
-                raise ConfigError(f"{where}: unknown key {key!r}{place}; {known(key, names)}")
+                raise ConfigError(f"{where}: unknown key {key!r}{place}; {_home(key) or known(key, names)}")
+
+
+def _home(key: str) -> str:
+    """Return where a key belongs that stands in a wrong place, or nothing if it belongs nowhere."""
+    if key in READERS:
+        return "it belongs to the beginning of the file, before the first table"
+    table = next((name for name, kind in TABLES.items() if key in {f.name for f in fields(kind)}), None)
+    return f"it belongs below [{table}]" if table else ""
 
 
 def _table(mistakes: Mistakes, name: str, kind: type, value: Any) -> Any:

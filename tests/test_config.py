@@ -203,6 +203,18 @@ ERRORS = {
         MINIMAL + "[training]\nepoch = 3\n",
         r"unknown key 'epoch' in \[training\]; did you mean 'ep",
     ),
+    "a key of the beginning in a table": (
+        MINIMAL + '[training]\naugment = ["Flip()"]\n',
+        r"unknown key 'augment' in \[training\]; it belongs to the beginning of the file, before the first table",
+    ),
+    "a key of a table at the beginning": (
+        "epochs = 3\n" + MINIMAL,
+        r"unknown key 'epochs'; it belongs below \[training\]",
+    ),
+    "a key of another table": (
+        MINIMAL + "[training]\nstages = 2\n",
+        r"unknown key 'stages' in \[training\]; it belongs below \[parallel\]",
+    ),
     "no table": (
         MINIMAL + "training = 3\n",
         r"key 'training': 3 was given, expected a table: a line \[training\]",
