@@ -105,7 +105,7 @@ class Network:
         unread = [b.name for b in self.blocks[:-1] if not self.children[b.index]]
         if unread:
             raise ShapeError(f"nothing reads {unread}: every block but the last must lead to the output")
-        self.ties = find_ties(self.blocks)
+        self.ties = find_ties({b.name: b.map for b in self.blocks})
 
     def __repr__(self) -> str:
         return self.source

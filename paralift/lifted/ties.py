@@ -6,19 +6,17 @@ not the derivative of the loss in the replica alone but in the shared parameter.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from paralift.kernels.arrays import Array, namespace
-from paralift.lifted.maps.base import Shape, ShapeError
+from paralift.lifted.maps.base import Map, Shape, ShapeError
 from paralift.lifted.maps.combine import add
 from paralift.lifted.maps.tied import Tied
 
-if TYPE_CHECKING:
-    from paralift.lifted.network import Block, Params
+Params = Mapping[str, Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -39,32 +37,32 @@ class Tie:
     blocks: tuple[str, ...]
 
 
-def find_ties(blocks: Sequence[Block]) -> tuple[Tie, ...]:
-    """Return the ties of a network's blocks.
+def find_ties(maps: Mapping[str, Map]) -> tuple[Tie, ...]:
+    """Return the ties of a network, whose maps are given by the names of their blocks, in order.
 
     Raises
     ------
     ShapeError
         If a tied map's owner is not an earlier block with the same parameters, or is tied itself.
     """
-    before: dict[str, Block] = {}
+    before: dict[str, Map] = {}
     replicas: dict[tuple[str, str], list[str]] = {}
-    for block in blocks:
-        if isinstance(block.map, Tied):
-            owner = before.get(block.map.to)
+    for block, map_ in maps.items():
+        if isinstance(map_, Tied):
+            owner = before.get(map_.to)
             if owner is None:
-                raise ShapeError(f"{block.name}: tied to {block.map.to!r}, expected an earlier block: {list(before)}")
-            if isinstance(owner.map, Tied):
-                raise ShapeError(f"{block.name}: tied to {owner.name!r}, which is tied itself: tie it to {owner.map.to!r}")
-            for name, shape in block.trained().items():
-                if owner.trained().get(name) != shape:
+                raise ShapeError(f"{block}: tied to {map_.to!r}, expected an earlier block: {list(before)}")
+            if isinstance(owner, Tied):
+                raise ShapeError(f"{block}: tied to {map_.to!r}, which is tied itself: tie it to {owner.to!r}")
+            for name, shape in map_.parameters().items():
+                if owner.parameters().get(name) != shape:
                     raise ShapeError(
-                        f"{block.name}: its parameter {name!r} of shape {shape} is tied to {owner.name!r}, "
-                        f"whose parameters are {owner.trained()}: both need the same name and shape"
+                        f"{block}: its parameter {name!r} of shape {shape} is tied to {map_.to!r}, "
+                        f"whose parameters are {owner.parameters()}: both need the same name and shape"
                     )
-                replicas.setdefault((owner.name, name), [owner.name]).append(block.name)
-        before[block.name] = block
-    return tuple(Tie(name, before[owner].trained()[name], tuple(names)) for (owner, name), names in replicas.items())
+                replicas.setdefault((map_.to, name), [map_.to]).append(block)
+        before[block] = map_
+    return tuple(Tie(name, before[owner].parameters()[name], tuple(names)) for (owner, name), names in replicas.items())
 
 
 def replicas_here(ties: Sequence[Tie], params: Params) -> list[list[Array]]:
