@@ -18,11 +18,17 @@ def as_dataset(data: Any, test: Any) -> Dataset:
     """Return `data` as a data set."""
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, tuple | list) and len(data) == 2:
-        return data_room.from_arrays(data[0], data[1], test=test)
-    if isinstance(data, data_room.Source):
-        return Dataset(data.name, data, test)
-    raise TypeError(f"data is {type(data).__name__}, expected a data set, a source or a pair of arrays (x, y)")
+    train = _source("data", data)
+    return Dataset("arrays" if train is not data else train.name, train, None if test is None else _source("test", test))
+
+
+def _source(name: str, given: Any) -> data_room.Source:
+    if isinstance(given, data_room.Source):
+        return given
+    if isinstance(given, tuple | list) and len(given) == 2:
+        return data_room.ArraySource(*given)
+    also = "a data set, " if name == "data" else ""
+    raise TypeError(f"{name} is {type(given).__name__}, expected {also}a source or a pair of arrays (x, y)")
 
 
 def check_shapes(network: Network, data: Dataset, loss: Loss) -> None:
