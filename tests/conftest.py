@@ -7,8 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from paralift.launch import mpi_environment, mpirun_command
+
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")  # the same examples every time; others by --hypothesis-profile=default
 
 DEADLINE = 300.0
 """Seconds until a multi-rank launch counts as hanging and is killed."""
