@@ -92,6 +92,8 @@ def measure_block(width: int, blocks: int, rows: int, repeats: int) -> Measured:
 
     with one_core():
         sweep.forward(whole)
+        come_back()
+        sweep.backward(whole, displacement)  # gradients of all rows need residuals of all rows
         times = {
             "forward": time(lambda: sweep.forward(window)),
             "back": time(lambda: sweep.backward(window, displacement), come_back),
