@@ -17,7 +17,7 @@ from paralift.parallel.plan import Plan
 from paralift.parallel.predict import predict
 
 COST = BlockCost(Line(0.0, 1e-5), Line(0.0, 1.5e-5), Line(1e-5, 1e-5), 1e-4, 2e-5)
-TOLERANCE = 0.03
+TOLERANCE = 0.01
 """Of model and simulation where messages are short beside the work between them."""
 
 

@@ -16,8 +16,8 @@ from paralift.parallel.batch import Batch, Shard, load
 from paralift.parallel.optimizer import OptimizerStep, Options
 
 BATCH, WIDTH = 512, 64
-LIMIT = 16384
-"""Bytes; the smallest array of a batch has 40,960, the widest 262,144."""
+LIMIT = 4096
+"""Bytes; one row of a batch is 512, one array of a batch is 262,144."""
 
 NETWORKS = {
     "dense": lambda: pl.Sequential(pl.Linear(20, WIDTH), pl.ReLU(), pl.Linear(WIDTH, 10), pl.Softmax()),
@@ -95,16 +95,20 @@ def test_the_measure_sees_an_array():
 
 
 def growth(step):
-    """Return the peak of allocated bytes during five steps, after two that warm up."""
+    """Return the least peak of allocated bytes of three times five steps: an array is in all, Python's small change in one."""
     step()
     step()
     tracemalloc.start()
     try:
-        step()
-        tracemalloc.reset_peak()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(5):
-            step()
-        return tracemalloc.get_traced_memory()[1] - before
+        return min(peak(step) for _ in range(3))
     finally:
         tracemalloc.stop()
+
+
+def peak(step):
+    step()
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(5):
+        step()
+    return tracemalloc.get_traced_memory()[1] - before
