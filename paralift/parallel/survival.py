@@ -17,7 +17,7 @@ from typing import Any
 from paralift.parallel.activity import ACTIVITY
 from paralift.parallel.grid import AgreedError, Grid
 
-SOON = 1.0
+SOON = 5.0
 """Seconds in which a death is known to all that it concerns."""
 
 
@@ -92,6 +92,7 @@ def _death(world: Any) -> bool:
     until = time.monotonic() + SOON
     while time.monotonic() < until:
         try:
+            world.Iprobe()  # news of a death is taken in by calls that communicate only
             world.Ack_failed()
             if world.Get_failed().Get_size():
                 return True

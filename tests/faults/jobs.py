@@ -64,7 +64,7 @@ def random_moment(out, draw, process):
 def expect_undisturbed(out, expected, what):
     """Compare what every rank that came to the end found with the parameters of a run that nobody disturbed."""
     finals = list(out.glob("final-*.npz"))
-    assert finals
+    assert finals, f"nobody came to the end of {what}:\n{output(out).read_text(errors='replace')}"
     for path in finals:
         with np.load(path) as final:
             for name, array in expected.items():
