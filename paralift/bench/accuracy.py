@@ -1,168 +1,109 @@
-"""Test accuracies: the nudges of the sweep, backpropagation, and PyTorch with the same weights and the same batches."""
+"""Run a study: every way to train it, from the same initial weights and on the same batches, and what the test says."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
+from threadpoolctl import threadpool_limits
 
 import paralift as pl
 from paralift.bench import report, torch_reference
-from paralift.data import Dataset, load_shard
-from paralift.lifted.methods import Method
-from paralift.lifted.network import Network
-from paralift.optim.schedules import Schedule
+from paralift.bench.studies import STUDIES, Study
+from paralift.data import Dataset
+from paralift.launch import LaunchError, mpi_environment, mpirun_command
 from paralift.training.result import evaluate
 
-BATCH_SIZE = 128
-RATE = 1e-3
-TORCH = "PyTorch"
-"""Name of the reference among the methods."""
-DEFAULT = "nudged()"
-"""The default method, a relative nudge."""
-ALL_NUDGES: Mapping[str, Method] = {
-    DEFAULT: pl.methods.nudged(),
-    "nudged(beta=1)": pl.methods.nudged(beta=1.0),
-    "nudged(beta=0.1)": pl.methods.nudged(beta=0.1),
-    "nudged(beta=0.1, symmetric=False)": pl.methods.nudged(beta=0.1, symmetric=False),
-    "nudged(beta=1, symmetric=False)": pl.methods.nudged(beta=1.0, symmetric=False),
-    "backprop()": pl.methods.backprop(),
-}
+CHILD = Path(__file__).parent / "children" / "study_fit.py"
+DEADLINE = 7200.0
+SCORES = ("accuracy", "loss")
+
+Score = Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class Study:
-    """What is trained, and how often.
-
-    Attributes
-    ----------
-    name : str
-    network : Network
-    shown : str
-        The network, for people.
-    epochs : int
-    columns : mapping of str to (data set, seed)
-        The repetitions; a seed gives initial weights and batches.
-    methods : mapping of str to Method
-    rate : float or schedule
-        Of Adam.
-    """
-
-    name: str
-    network: Network
-    shown: str
-    epochs: int
-    columns: Mapping[str, tuple[Callable[[], Dataset], int]]
-    methods: Mapping[str, Method]
-    rate: float | Schedule = RATE
-
-
-def mnist1d(quick: bool) -> Study:
-    """Return the study on MNIST-1D: 16,000 training samples, five ways to nudge, three seeds."""
-    data = pl.data.mnist1d(1000) if quick else pl.data.mnist1d()
-    seeds = range(1 if quick else 3)
-    columns = {f"seed {s}": (lambda: data, s) for s in seeds}
-    return _perceptron_study("mnist1d", (40, 256, 256, 256, 10), 1 if quick else 15, columns, ALL_NUDGES)
-
-
-def fashion(quick: bool) -> Study:
-    """Return the study on Fashion-MNIST, read from the folder that PARALIFT_DATA names."""
-    data = pl.data.fashion_mnist()
-    methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(beta=1)", "backprop()")}
-    columns = {f"seed {s}": (lambda: data, s) for s in range(1 if quick else 3)}
-    return _perceptron_study("fashion", (784, 256, 256, 10), 1 if quick else 6, columns, methods)
-
-
-def fashion_cnn(quick: bool) -> Study:
-    """Return the study of LeNet on 10,000 images of Fashion-MNIST."""
-    return _images_study("fashion-cnn", pl.networks.lenet(flat=True), "lenet", quick, 10)
-
-
-def fashion_resnet(quick: bool) -> Study:
-    """Return the study of a residual network with batch normalisation on the same images."""
-    network = pl.networks.resnet(8 if quick else 14, (28, 28, 1), flat=True)
-    return replace(_images_study("fashion-resnet", network, "resnet(14)", quick, 5), rate=pl.optim.Cosine(3e-3))
-
-
-IMAGES = 10_000
-"""Images of Fashion-MNIST that convolutional networks are trained with."""
-
-
-def _images_study(name: str, network: Network, shown: str, quick: bool, epochs: int) -> Study:
-    whole = pl.data.fashion_mnist()
-    assert whole.test is not None
-    n = 512 if quick else IMAGES
-    parts = [load_shard(source, 0, min(n, source.n_samples), np.float32) for source in (whole.train, whole.test)]
-    data = pl.data.from_arrays(*parts[0], test=parts[1], name=name, n_classes=10)
-    methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "backprop()")}
-    columns = {f"seed {s}": (lambda: data, s) for s in range(1 if quick else 3)}
-    return Study(name, network, shown, 1 if quick else epochs, columns, methods)
-
-
-def _perceptron_study(name: str, widths: tuple[int, ...], epochs: int, columns: Any, methods: Mapping[str, Method]) -> Study:
-    return Study(name, perceptron(widths), "-".join(map(str, widths)), epochs, columns, methods)
-
-
-def digits(quick: bool) -> Study:
-    """Return the study on the digits: six splits into training and test samples."""
-    methods = {k: ALL_NUDGES[k] for k in (DEFAULT, "nudged(beta=1)", "backprop()")}
-    columns = {f"split {k}": (lambda k=k: pl.data.digits(seed=k), 0) for k in range(1 if quick else 6)}
-    return _perceptron_study("digits", (64, 256, 256, 10), 1 if quick else 20, columns, methods)
-
-
-def perceptron(widths: Sequence[int]) -> pl.Sequential:
-    """Return a perceptron with ReLU and a softmax output."""
-    layers: list[Any] = []
-    for a, b in zip(widths, widths[1:], strict=False):
-        layers += [pl.Linear(a, b), pl.ReLU()]
-    return pl.Sequential(*layers[:-1], pl.Softmax())
-
-
-def run(study: Study) -> dict[str, Any]:
+def run(name: str, quick: bool) -> dict[str, Any]:
     """Train everything; return the record and print the table."""
-    network = study.network
-    names = [*study.methods, *([TORCH] if torch_reference.available() else [])]
-    results: dict[str, Any] = {name: {"method": repr(study.methods.get(name, name)), "test_accuracy": {}} for name in names}
-    results.setdefault(TORCH, {"status": "not installed", "test_accuracy": {}})
-    for column, (load, seed) in study.columns.items():
+    study = STUDIES[name][1](quick)
+    record: dict[str, Any] = {}
+    for way, chosen in study.ways.items():
+        scores: dict[str, Any] = {f"test_{score}": {} for score in SCORES}
+        record[way] = {"method": repr(chosen.method or way), "ranks": chosen.ranks, **scores, "seconds": {}}
+        if chosen.method is None and not torch_reference.available():
+            record[way]["status"] = "not installed"
+    for column, (load, _) in study.columns.items():
         data = load()
-        for name in names:
-            accuracy = _trained(study, network, data, name, seed)
-            results[name]["test_accuracy"][column] = accuracy
-            print(f"{study.name}, {column}, {name}: {accuracy:.4f}", flush=True)
-    for result in results.values():
-        found = list(result["test_accuracy"].values())
-        if found:
-            result["mean"] = mean(found)
-        if len(found) > 1:
-            result["standard_error"] = stdev(found) / len(found) ** 0.5
-    record = {"network": network.source, "epochs": study.epochs, "batch_size": BATCH_SIZE, "optimizer": f"Adam({study.rate})"}
-    _show(study, results)
-    return {**record, "results": results}
+        for way, result in record.items():
+            if "status" in result:
+                continue
+            start = time.perf_counter()
+            found = trained(study, data, column, way, quick)
+            result["seconds"][column] = time.perf_counter() - start
+            for score in SCORES:
+                result[f"test_{score}"][column] = found[score]
+            print(f"{name}, {column}, {way}: {study.score} {found[study.score]:.4f}", flush=True)
+    for result in record.values():
+        values = list(result[f"test_{study.score}"].values())
+        if values:
+            result["mean"] = mean(values)
+        if len(values) > 1:
+            result["standard_error"] = stdev(values) / len(values) ** 0.5
+    _show(study, record)
+    settings = {"epochs": study.epochs, "batch_size": study.batch_size, "optimizer": f"Adam({study.rate})"}
+    return {"network": study.network.source, **settings, "score": study.score, "results": record}
 
 
-def _trained(study: Study, network: Network, data: Dataset, name: str, seed: int) -> float:
-    """Return the test accuracy after the last epoch."""
-    if name == TORCH:
+def trained(study: Study, data: Dataset, column: str, way: str, quick: bool) -> Score:
+    """Return accuracy and loss of the test after the last epoch."""
+    chosen, seed = study.ways[way], study.columns[column][1]
+    if chosen.method is None:
         params = torch_reference.train(
-            network, network.init(seed), data, epochs=study.epochs, batch_size=BATCH_SIZE, rate=study.rate, seed=seed
-        )
-        return evaluate(network, params, pl.losses.CrossEntropy(), data)["accuracy"]
-    result = pl.fit(
-        network, data, method=study.methods[name], optimizer=pl.optim.Adam(study.rate), epochs=study.epochs,
-        batch_size=BATCH_SIZE, seed=seed, comm=None, progress=False,
-    )  # fmt: skip
-    return float(result.history[-1]["test_accuracy"])
+            study.network, study.network.init(seed), data, epochs=study.epochs, batch_size=study.batch_size,
+            rate=study.rate, seed=seed,
+        )  # fmt: skip
+        return evaluate(study.network, params, pl.losses.CrossEntropy(), data)
+    if chosen.ranks > 1:
+        return _on_ranks(chosen.ranks, study.name, column, way, quick)
+    return fit(study, data, column, way)
+
+
+def fit(study: Study, data: Dataset, column: str, way: str, comm: Any = None) -> Score:
+    """Train by ParaLift, on the ranks of a communicator a stage each; collective."""
+    chosen, seed = study.ways[way], study.columns[column][1]
+    with threadpool_limits(limits=1 if chosen.ranks > 1 else None, user_api="blas"):
+        result = pl.fit(
+            study.network, data, method=chosen.method, optimizer=pl.optim.Adam(study.rate), epochs=study.epochs,
+            batch_size=study.batch_size, seed=seed, comm=comm, stages=chosen.ranks, progress=False,
+        )  # fmt: skip
+    last = result.history[-1]
+    return {score: float(last[f"test_{score}"]) for score in SCORES}
+
+
+def _on_ranks(ranks: int, *arguments: Any) -> Score:
+    """Return what `fit` finds on ranks of this machine, which may be more than its cores."""
+    try:
+        command = [*mpirun_command(ranks), str(CHILD), *map(str, arguments)]
+    except LaunchError as error:
+        raise OSError(str(error)) from error
+    environment = mpi_environment({**os.environ, "OMPI_MCA_mpi_yield_when_idle": "1"})
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"accuracy"')]
+    if done.returncode or not lines:
+        raise OSError(f"{ranks} ranks, {arguments}: exit code {done.returncode}; {done.stderr.strip()[-400:]}")
+    found: Score = json.loads(lines[-1])
+    return found
 
 
 def _show(study: Study, results: Mapping[str, Any]) -> None:
     rows = []
-    for name, result in results.items():
-        found = [f"{a:.4f}" for a in result["test_accuracy"].values()] or [""] * len(study.columns)
+    for way, result in results.items():
+        found = [f"{a:.4f}" for a in result[f"test_{study.score}"].values()] or [""] * len(study.columns)
         average = result.get("status") or f"{result['mean']:.4f}"
-        rows.append((name, *found, average + (f" ± {e:.4f}" if (e := result.get("standard_error")) is not None else "")))
-    title = f"{study.name}: test accuracy, {study.shown}, {study.epochs} epochs"
+        rows.append((way, *found, average + (f" ± {e:.4f}" if (e := result.get("standard_error")) is not None else "")))
+    title = f"{study.name}: test {study.score}, {study.shown}, {study.epochs} epochs"
     report.show(title, ("", *study.columns, "mean"), rows)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from paralift.bench import accuracy, autoencoders, cosines, lateness, machine, report, shakespeare
+from paralift.bench import accuracy, autoencoders, cosines, lateness, machine, report, studies
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
-    "mnist1d": ("test accuracy on MNIST-1D: nudges, backpropagation, PyTorch", lambda q: accuracy.run(accuracy.mnist1d(q))),
-    "fashion": ("test accuracy on Fashion-MNIST (in the folder PARALIFT_DATA)", lambda q: accuracy.run(accuracy.fashion(q))),
-    "fashion-cnn": ("the same of LeNet on 10,000 of its images", lambda q: accuracy.run(accuracy.fashion_cnn(q))),
-    "fashion-resnet": ("the same of a residual network", lambda q: accuracy.run(accuracy.fashion_resnet(q))),
-    "digits": ("test accuracy on six splits of the digits", lambda q: accuracy.run(accuracy.digits(q))),
-    "shakespeare": ("test loss of a transformer on Shakespeare's characters (in PARALIFT_DATA)", shakespeare.run),
+    **{name: (text, partial(accuracy.run, name)) for name, (text, _) in studies.STUDIES.items()},
     "gradients": ("cosines to autograd in random networks", cosines.gradients),
     "gradients-large": ("the same with a large batch", lambda q: cosines.gradients(q, cosines.LARGE_BATCH)),
     "kappa": ("gradients one step late: extrapolation by kappa, for each update rule", lateness.kappas),
@@ -39,9 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="paralift bench learning", description="What the method learns.", allow_abbrev=False)
-    studies = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
+    commands = parser.add_subparsers(dest="study", required=True, metavar="STUDY")
     for name, (text, _) in STUDIES.items():
-        report.add_output(studies.add_parser(name, help=text, description=text, allow_abbrev=False))
+        report.add_output(commands.add_parser(name, help=text, description=text, allow_abbrev=False))
     return parser
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import paralift as pl
-from paralift.bench import accuracy, clean, cosines, learning, shakespeare, torch_reference
+from paralift.bench import accuracy, clean, cosines, learning, studies, torch_reference
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +61,7 @@ def test_reference_agrees_with_backpropagation(kind):
 
 def test_reference_takes_the_same_batches_and_steps():
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    network = accuracy.perceptron((64, 12, 10))
+    network = studies.perceptron((64, 12, 10))
     data = pl.data.digits()
     start = network.init(4)
     found = torch_reference.train(network, start, data, epochs=1, batch_size=128, rate=1e-3, seed=4)
@@ -114,20 +114,20 @@ def test_digits(torch, tmp_path, monkeypatch, capsys):
     code, found = run(tmp_path, "digits")
     assert code == 0 and found["epochs"] == 1
     for name, result in found["results"].items():
-        if name == accuracy.TORCH and not torch_reference.available():
+        if name == studies.TORCH and not torch_reference.available():
             assert result["status"] == "not installed"
             continue
         assert list(result["test_accuracy"]) == ["split 0"]
         assert 0.3 < result["mean"] <= 1.0
-    assert accuracy.DEFAULT in capsys.readouterr().out
+    assert studies.DEFAULT in capsys.readouterr().out
 
 
 def test_mnist1d(tmp_path):
     pytest.importorskip("mnist1d", reason="the package mnist1d is not installed")
     code, found = run(tmp_path, "mnist1d")
     assert code == 0
-    assert set(accuracy.ALL_NUDGES) <= set(found["results"])
-    assert found["results"][accuracy.DEFAULT]["method"] == repr(pl.methods.nudged())
+    assert set(studies.ALL_NUDGES) <= set(found["results"])
+    assert found["results"][studies.DEFAULT]["method"] == repr(pl.methods.nudged())
 
 
 def idx(path, array):
@@ -147,7 +147,7 @@ def test_fashion_is_read_from_the_named_folder(study, tmp_path, monkeypatch):
     monkeypatch.setenv("PARALIFT_DATA", str(tmp_path))
     code, found = run(tmp_path, study)
     assert code == 0
-    assert 0 <= found["results"][accuracy.DEFAULT]["mean"] <= 1
+    assert 0 <= found["results"][studies.DEFAULT]["mean"] <= 1
 
 
 def test_fashion_without_a_folder_says_the_way_out(tmp_path, monkeypatch, capsys):
@@ -157,20 +157,33 @@ def test_fashion_without_a_folder_says_the_way_out(tmp_path, monkeypatch, capsys
 
 
 def test_shakespeare_is_read_from_the_named_folder(tmp_path, monkeypatch, capsys):
-    (tmp_path / shakespeare.FILE).parent.mkdir()
-    (tmp_path / shakespeare.FILE).write_text("to be, or not to be; " * 60)
+    (tmp_path / studies.TEXT).parent.mkdir()
+    (tmp_path / studies.TEXT).write_text("to be, or not to be; " * 60)
     monkeypatch.setenv("PARALIFT_DATA", str(tmp_path))
     code, found = run(tmp_path, "shakespeare")
     assert code == 0 and "Tied" in found["network"]
-    for name in shakespeare.METHODS:
-        result = found["results"][name]["seeds"]["seed 0"]
-        assert result["test_losses"] == [result["test_loss"]] and 0 < result["test_accuracy"] <= 1
+    for name in (studies.DEFAULT, studies.BACKPROP):
+        result = found["results"][name]
+        assert result["test_loss"] == {"seed 0": result["mean"]} and 0 < result["test_accuracy"]["seed 0"] <= 1
     if torch_reference.available():
-        losses = [found["results"][name]["mean"] for name in ("backprop()", accuracy.TORCH)]
+        losses = [found["results"][name]["mean"] for name in ("backprop()", studies.TORCH)]
         assert losses[0] == pytest.approx(losses[1], rel=1e-3)
     monkeypatch.delenv("PARALIFT_DATA")
     assert run(tmp_path, "shakespeare")[0] == 2
     assert "PARALIFT_DATA" in capsys.readouterr().err
+
+
+def test_a_way_on_several_ranks(launch, monkeypatch):
+    """Started as a program of its own, which finds the study, its column and its way by their names."""
+    pytest.importorskip("mnist1d", reason="the package mnist1d is not installed")
+    study = studies.STUDIES["mnist1d-residual"][1](True)
+    found = accuracy._on_ranks(2, study.name, "seed 0", studies.on_ranks(2), True)
+    alone = accuracy.trained(study, study.columns["seed 0"][0](), "seed 0", studies.DEFAULT, True)
+    assert set(found) == {"accuracy", "loss"}
+    assert found["loss"] != alone["loss"]  # late by a step, so not the same
+    assert found["loss"] == pytest.approx(alone["loss"], rel=0.1)
+    with pytest.raises(OSError, match="2 ranks.*'seed 9'"):
+        accuracy._on_ranks(2, study.name, "seed 9", studies.on_ranks(2), True)
 
 
 def test_reference_agrees_on_a_transformer():
