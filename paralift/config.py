@@ -23,12 +23,16 @@ import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from paralift import data as data_sets
 from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
+from paralift.kernels.precision import PRECISIONS, check_precision
 from paralift.lifted.initial import Scheme, check_scheme, read_scheme
 from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
@@ -56,6 +60,7 @@ class Training:
     checkpoints: int = 2
     patience: float = 600.0
     device: str = "cpu"
+    precision: str = "full"
     states_memory: int | str | None = None
     clip: float | None = None
     freeze: tuple[str, ...] = ()
@@ -324,28 +329,20 @@ def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping
 def _techniques(
     mistakes: Mistakes, network: Network, method: methods.Method, values: Mapping[str, Any], training: Training
 ) -> None:
-    """Take down techniques that do not suit the network or the method."""
-    for augmentation in values.get("augment", ()):
-        with mistakes.of("augment") as where:
+    """Take down techniques that do not suit the network, the method or the device."""
+    checks: list[tuple[str, Callable[[], Any]]] = [
+        *(("augment", partial(a.check, sample_shape(network))) for a in values.get("augment", ())),
+        ("training.freeze", lambda: frozen_parameters(network, training.freeze)),
+        ("training.init", lambda: check_scheme(training.init, [b.name for b in network.blocks])),
+        ("training.clip", lambda: check_clip(training.clip, method)),
+        ("training.precision", lambda: check_precision(training.precision, training.device, np.dtype(training.dtype))),
+    ]
+    for key, check in checks:
+        with mistakes.of(key) as where:
             try:
-                augmentation.check(sample_shape(network))
+                check()
             except ValueError as error:
-                raise ConfigError(f"{where}, key 'augment': {error}") from None
-    with mistakes.of("training.freeze") as where:
-        try:
-            frozen_parameters(network, training.freeze)
-        except ValueError as error:
-            raise ConfigError(f"{where}, key 'training.freeze': {error}") from None
-    with mistakes.of("training.init") as where:
-        try:
-            check_scheme(training.init, [b.name for b in network.blocks])
-        except ValueError as error:
-            raise ConfigError(f"{where}, key 'training.init': {error}") from None
-    with mistakes.of("training.clip") as where:
-        try:
-            check_clip(training.clip, method)
-        except ValueError as error:
-            raise ConfigError(f"{where}, key 'training.clip': {error}") from None
+                raise ConfigError(f"{where}, key {key!r}: {error}") from None
 
 
 def _checked(where: str, key: str, value: Any) -> Any:
@@ -455,6 +452,7 @@ VALUES: Mapping[str, Any] = {
     "training.checkpoints": 1,
     "training.patience": expect_patience,
     "training.device": ("cpu", "gpu"),
+    "training.precision": PRECISIONS,
     "training.states_memory": read_bytes,
     "training.clip": read_clip,
     "training.freeze": read_names,

@@ -189,6 +189,10 @@ def test_changes_are_written_down():
 
 
 ERRORS = {
+    "half precision without a GPU": (
+        MINIMAL + "[training]\nprecision = 'bf16'\n",
+        r"line \d, key 'training.precision': precision='bf16' with device='cpu'.*take device='gpu'",
+    ),
     "toml": ('data = "digits"\nnetwork = \n', r"no TOML: .*\(at line 2, column 1\d\)"),
     "missing data": (
         'network = ["Linear(64, 10)"]\n',

@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from paralift.data import Dataset, Sampler
 from paralift.kernels.arrays import Array
+from paralift.kernels.precision import products
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.initial import Scheme
 from paralift.lifted.losses import Loss
@@ -84,6 +85,7 @@ class Task:
     config: str | None
     techniques: Techniques = Techniques()
     init: Scheme = None
+    precision: str = "full"
     lost: int = 0
 
     def on_survivors(self, ranks: int, plan: Plan) -> Task:
@@ -104,7 +106,8 @@ def train(task: Task, comm: Any) -> Result:
     copies: Copies | None = None
     while True:
         try:
-            return _attempt(task, comm, copies)
+            with products(task.precision, task.like):
+                return _attempt(task, comm, copies)
         except _Left as left:
             comm, copies = left.lost.survivors, left.copies
             leave_without_finalize()

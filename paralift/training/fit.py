@@ -10,6 +10,7 @@ from typing import Any
 
 from paralift import optim
 from paralift.data.augment import Augmentation
+from paralift.kernels.precision import check_precision
 from paralift.lifted.inference.estimate import state_regularizers
 from paralift.lifted.initial import Scheme, check_scheme, read_scheme
 from paralift.lifted.losses import Loss, default_loss
@@ -76,6 +77,7 @@ def fit(
     survive: bool = False,
     progress: bool = True,
     device: str = "cpu",
+    precision: str = "full",
     config: str | None = None,
 ) -> Result:
     """Train a network by a lifted method, on one rank or on all ranks of a communicator.
@@ -157,6 +159,8 @@ def fit(
         Whether rank 0 shows a bar.
     device : {"cpu", "gpu"}
         "gpu" trains with CuPy, on one rank.
+    precision : {"full", "tf32", "bf16"}
+        To what a GPU rounds the factors of float32 products; their sums, residuals and parameters stay float32.
     config : str, optional
         Text for config.toml.
 
@@ -200,6 +204,7 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
     check_scheme(read_scheme(given.init), [b.name for b in network.blocks])
     comm = find_world() if given.comm is WORLD else given.comm
     ranks = 1 if comm is None else comm.Get_size()
+    check_precision(given.precision, given.device, float_type(given.dtype))
     like = array_like(given.dtype, given.device, ranks)
     dataset = as_dataset(given.data, given.test)
     check_shapes(network, dataset, loss)
@@ -220,5 +225,6 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
         network, dataset, method, rule, loss, given.epochs, batch, given.seed, given.shuffle, given.params, like, question,
         given.plan, kappa, given.threads, given.states_memory, attributes, given.out, given.resume, given.checkpoint_every,
         given.checkpoints, given.patience, given.survive, given.progress, given.config, techniques, given.init,
+        given.precision,
     )  # fmt: skip
     return task, comm
