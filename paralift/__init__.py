@@ -1,6 +1,6 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
-from paralift import data, losses, methods, networks, optim
+from paralift import callbacks, data, losses, methods, networks, optim
 from paralift.kernels.draw import sample_keys
 from paralift.lifted.activations import (
     ELU,
@@ -80,6 +80,7 @@ __all__ = [
     "AveragePool2d",
     "Ball",
     "BatchNorm",
+    "callbacks",
     "CausalSoftmax",
     "Clamped",
     "Combine",

@@ -7,6 +7,7 @@
     loss = "CrossEntropy()"
     augment = ["Shift(1)", "Noise(0.1)"]
     stop_early = "EarlyStopping(5)"
+    callbacks = ["CSV('epochs.csv')"]
 
     [training]
     epochs = 20
@@ -14,7 +15,7 @@
     [parallel]
     stages = 2
 
-Only ``network`` and ``data`` are required. Paths in ``data`` are relative to the folder in which a command starts.
+Only ``network`` and ``data`` are required. Paths in ``data`` and ``callbacks`` are relative to the folder in which a command starts.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 
 import numpy as np
 
+from paralift import callbacks as callback_room
 from paralift import data as data_sets
 from paralift import losses, methods, optim
 from paralift.expressions import Call, known, parse
@@ -43,7 +45,7 @@ from paralift.training.arguments import expect_patience
 from paralift.training.freezing import frozen_parameters
 from paralift.training.stopping import EarlyStopping
 from paralift.training.techniques import check_clip, read_clip, read_ema, sample_shape
-from paralift.vocabulary import AUGMENT, DATA, LOSS, METHOD, NETWORK, OPTIMIZER, STOP, Vocabulary
+from paralift.vocabulary import AUGMENT, CALLBACK, DATA, LOSS, METHOD, NETWORK, OPTIMIZER, STOP, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Config:
         The data set, not opened yet.
     network, method, optimizer, loss : Network, Method, Rule, Loss or None
     augment, stop_early : tuple of Augmentation, EarlyStopping or None
+    callbacks : tuple of Callback
     training, parallel : Training, Parallel
     text : str
         TOML that describes the same run; a run folder keeps it as ``config.toml``.
@@ -104,6 +107,7 @@ class Config:
     loss: losses.Loss | None = None
     augment: tuple[data_sets.Augmentation, ...] = ()
     stop_early: EarlyStopping | None = None
+    callbacks: tuple[callback_room.Callback, ...] = ()
     training: Training = Training()
     parallel: Parallel = Parallel()
     text: str = ""
@@ -187,7 +191,7 @@ class Config:
             f.name: getattr(table, f.name) for table in (self.training, self.parallel) for f in fields(table)
         }
         parts = {"method": self.method, "optimizer": self.optimizer, "loss": self.loss, "config": self.text}
-        parts |= {"augment": self.augment, "stop_early": self.stop_early}
+        parts |= {"augment": self.augment, "stop_early": self.stop_early, "callbacks": self.callbacks}
         return self.network, self.data.build(), {**parts, **options}
 
     def to_text(self) -> str:
@@ -200,6 +204,8 @@ class Config:
             parts.append(f"augment = [{', '.join(map(_quoted, self.augment))}]")
         if self.stop_early is not None:
             parts.append(f"stop_early = {_quoted(self.stop_early)}")
+        if self.callbacks:
+            parts.append(f"callbacks = [{', '.join(map(_quoted, self.callbacks))}]")
         for name in TABLES:
             table = getattr(self, name)
             lines = {f.name: getattr(table, f.name) for f in fields(table)}
@@ -233,11 +239,16 @@ def read_loss(where: str, key: str, value: Any) -> losses.Loss:
     return _object(LOSS, losses.Loss)(where, key, value)
 
 
-def read_augment(where: str, key: str, value: Any) -> tuple[data_sets.Augmentation, ...]:
-    """Build augmentations from a list of expressions; ConfigError as in `Config.from_text`."""
-    if not isinstance(value, list):
-        raise ConfigError(f"{where}, key {key!r}: {shown(value)} was given, expected a list; for example {EXAMPLES[key]}")
-    return tuple(_built(where, key, _expression(where, f"{key}[{i}]", text, AUGMENT)) for i, text in enumerate(value))
+def _list(vocabulary: Vocabulary) -> Callable[[str, str, Any], Any]:
+    """Return what builds objects from a list of expressions; ConfigError as in `Config.from_text`."""
+
+    def read(where: str, key: str, value: Any) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise ConfigError(f"{where}, key {key!r}: {shown(value)} was given, expected a list; for example {EXAMPLES[key]}")
+        calls = [_expression(where, f"{key}[{i}]", text, vocabulary) for i, text in enumerate(value)]
+        return tuple(_built(where, key, call) for call in calls)
+
+    return read
 
 
 def _object(vocabulary: Vocabulary, kind: type) -> Callable[[str, str, Any], Any]:
@@ -267,7 +278,7 @@ def _expression(where: str, key: str, value: Any, vocabulary: Vocabulary) -> Cal
 def _built(where: str, key: str, call: Call) -> Any:
     try:
         return call.build()
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise ConfigError(f"{where}, key {key!r}: {error}") from error
 
 
@@ -421,6 +432,7 @@ EXAMPLES = {
     "loss": '"CrossEntropy()"',
     "augment": '["Shift(2)", "Flip()"]',
     "stop_early": '"EarlyStopping(5)"',
+    "callbacks": '["CSV(\'epochs.csv\')"]',
 }
 READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "data": read_data,
@@ -428,8 +440,9 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "method": _object(METHOD, methods.Method),
     "optimizer": _object(OPTIMIZER, optim.Rule),
     "loss": read_loss,
-    "augment": read_augment,
+    "augment": _list(AUGMENT),
     "stop_early": _object(STOP, EarlyStopping),
+    "callbacks": _list(CALLBACK),
 }
 READABLE: Mapping[Any, str] = {
     read_bytes: 'a whole number of bytes, or text with a unit: "4GiB"',

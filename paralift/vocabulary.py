@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from paralift import data, losses, methods, networks, optim
+from paralift import callbacks, data, losses, methods, networks, optim
 from paralift.lifted import activations, layers, maps
 from paralift.lifted.activations.base import Activation
 from paralift.training.stopping import EarlyStopping
@@ -48,3 +48,4 @@ OPTIMIZER: Vocabulary = {
 LOSS: Vocabulary = _subclasses(losses, losses.Loss)
 AUGMENT: Vocabulary = _subclasses(data, data.Augmentation)
 STOP: Vocabulary = _named(EarlyStopping)
+CALLBACK: Vocabulary = _subclasses(callbacks, callbacks.Callback)

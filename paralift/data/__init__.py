@@ -6,6 +6,7 @@ from paralift.data.dataset import Dataset
 from paralift.data.denoising import denoising
 from paralift.data.hdf5 import Hdf5Source
 from paralift.data.idx import IdxSource
+from paralift.data.items import ItemSource
 from paralift.data.load import load_inputs, load_shard, load_targets
 from paralift.data.npz import NpzSource
 from paralift.data.patches import PatchSource
@@ -23,6 +24,7 @@ __all__ = [
     "Flip",
     "Hdf5Source",
     "IdxSource",
+    "ItemSource",
     "Noise",
     "NpzSource",
     "PatchSource",

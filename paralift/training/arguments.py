@@ -8,34 +8,58 @@ from typing import Any
 import numpy as np
 
 from paralift import data as data_room
-from paralift.data import Dataset
+from paralift.data import Dataset, ItemSource
+from paralift.data.loaders import dataset_of, gives_items, is_loader, loader_rows
 from paralift.kernels.arrays import Array
 from paralift.lifted.losses import Loss
 from paralift.lifted.network import Network, float_type
+
+
+BATCH = 128
+"""Samples of a batch, where nothing says how many."""
 
 
 def as_dataset(data: Any, test: Any) -> Dataset:
     """Return `data` as a data set."""
     if isinstance(data, Dataset):
         return data
-    train = _source("data", data)
-    return Dataset("arrays" if train is not data else train.name, train, None if test is None else _source("test", test))
+    train = as_source("data", data)
+    name = train.name if train is data else "items" if isinstance(train, ItemSource) else "arrays"
+    return Dataset(name, train, None if test is None else as_source("test", test))
 
 
-def _source(name: str, given: Any) -> data_room.Source:
+def as_source(name: str, given: Any) -> data_room.Source:
+    """Return what an argument of that name holds as a source; TypeError if it cannot be one."""
     if isinstance(given, data_room.Source):
         return given
     if isinstance(given, tuple | list) and len(given) == 2:
         return data_room.ArraySource(*given)
+    if is_loader(given):
+        return ItemSource(dataset_of(given))
+    if gives_items(given):
+        return ItemSource(given)
     also = "a data set, " if name == "data" else ""
-    raise TypeError(f"{name} is {type(given).__name__}, expected {also}a source or a pair of arrays (x, y)")
+    raise TypeError(
+        f"{name} is {type(given).__name__}, expected {also}a source or a pair of arrays (x, y), or PyTorch's Dataset or DataLoader"
+    )
+
+
+def batch_rows(given: int | None, data: Any, n: int) -> int:
+    """Return the samples of a batch: as given, by default those of a DataLoader, else `BATCH`; None takes all n."""
+    size = (loader_rows(data) or BATCH) if given == "auto" else given
+    if size is not None and not isinstance(size, int):
+        raise TypeError(f'batch_size is {given!r}, expected a whole number, None for all samples, or "auto"')
+    return n if size is None else min(size, n)
 
 
 def check_shapes(network: Network, data: Dataset, loss: Loss) -> None:
     """Raise ValueError unless samples and targets fit the network and the loss."""
     if data.sample_shape != network.input_shape:
+        moved = (*data.sample_shape[1:], *data.sample_shape[:1])
+        hint = "; channels come last: give paralift.data.ItemSource(dataset, channels_first=True)"
         raise ValueError(
             f"{data.name}: samples have shape {data.sample_shape}, the network reads {network.input_shape}"
+            f"{hint if moved == network.input_shape and isinstance(data.train, ItemSource) else ''}"
         )
     *outer, width = network.output_shape
     expected = (*outer,) if data.labels else (*outer, loss.target_width(network.blocks[-1].activation, width))

@@ -31,6 +31,7 @@ from paralift.parallel.plan import Plan
 from paralift.parallel.stall import StallWatch
 from paralift.parallel.survival import RankLost, leave_without_finalize, surviving
 from paralift.parallel.watch import guard
+from paralift.training.callbacks import Calls
 from paralift.training.copies import Copies
 from paralift.training.logbook import LOG, Logbook
 from paralift.training.opening import open_run, stored
@@ -86,6 +87,7 @@ class Task:
     techniques: Techniques = Techniques()
     init: Scheme = None
     precision: str = "full"
+    callbacks: tuple[Any, ...] = ()
     lost: int = 0
 
     def on_survivors(self, ranks: int, plan: Plan) -> Task:
@@ -166,7 +168,10 @@ def _planned(task: Task, comm: Any, past: Copies | None, decision: Decision, log
                 tally.show_plan(grid)
                 saving = Saving(opened.run, task.checkpoint_every, task.checkpoints)
                 parts = (worker, task.data, opened.folder, task.attributes, task.epochs, saving, opened.history)
-                run = Run(*parts, tally, signals, copies, task.lost, task.techniques.stop_early)
+                calls = Calls(grid, task.callbacks)
+                stack.callback(calls.abandon)
+                calls.start(task.attributes, opened.history)
+                run = Run(*parts, tally, signals, copies, task.lost, task.techniques.stop_early, calls)
                 return run.result(run.loop(position, task.progress))
         except RankLost as lost:
             raise _Left(lost, copies if copies is not None and copies.kept else past, plan) from lost

@@ -20,8 +20,9 @@ from paralift.parallel.budget import read_bytes
 from paralift.parallel.plan import Plan
 from paralift.parallel.versions import read_kappa
 from paralift.parallel.world import find_world
-from paralift.training.arguments import array_like, as_dataset, check_shapes, expect_counts, expect_patience
+from paralift.training.arguments import array_like, as_dataset, batch_rows, check_shapes, expect_counts, expect_patience
 from paralift.training.attempt import Task, train
+from paralift.training.callbacks import check_callbacks
 from paralift.training.planning import question_of
 from paralift.training.result import Result
 from paralift.training.run import DivergedError
@@ -53,7 +54,7 @@ def fit(
     ema: float | None = None,
     stop_early: EarlyStopping | None = None,
     epochs: int = 20,
-    batch_size: int | None = 128,
+    batch_size: int | str | None = "auto",
     seed: int = 0,
     init: Scheme = None,
     dtype: Any = "float32",
@@ -76,6 +77,7 @@ def fit(
     patience: float = 600.0,
     survive: bool = False,
     progress: bool = True,
+    callbacks: Sequence[Any] = (),
     device: str = "cpu",
     precision: str = "full",
     config: str | None = None,
@@ -85,8 +87,9 @@ def fit(
     Parameters
     ----------
     network : Network
-    data : Dataset, Source, or a pair of arrays (x, y)
-        x of shape (n, *input_shape); y integer labels (n, ...) or floats of the output's shape.
+    data : Dataset, Source, a pair of arrays (x, y), or PyTorch's Dataset or DataLoader
+        x of shape (n, *input_shape); y integer labels (n, ...) or floats of the output's shape. What is taken of PyTorch's:
+        `paralift.data.ItemSource`, `paralift.data.loaders`.
     method : Method, optional
         From `paralift.methods`; `nudged()` by default.
     optimizer : update rule, optional
@@ -106,16 +109,16 @@ def fit(
     stop_early : EarlyStopping, optional
         When the run ends before its last epoch; the best epoch's parameters are returned.
     epochs : int
-    batch_size : int or None
-        Samples of a batch over all shards; None takes all samples as one batch.
+    batch_size : int, None or "auto"
+        Samples of a batch over all shards; None takes all samples as one batch. By default those of a DataLoader, else 128.
     seed : int
         Of the initial parameters and of the shuffles. Same seed and ranks: same bits.
     init : {"he", "xavier", "orthogonal"}, or mapping of name to one of them, optional
         Of the initial weights, as for ``network.init``.
     dtype : float32 or float64
     shuffle : bool
-    test : Source or pair of arrays, optional
-        With `data` a pair or a source.
+    test : as `data` but no Dataset of ParaLift, optional
+        With `data` a pair or a source, or PyTorch's.
     params : mapping, optional
         Initial parameters instead of ``network.init(seed)``.
     comm : mpi4py.MPI.Comm or None
@@ -157,6 +160,8 @@ def fit(
         started with ``--with-ft ulfm``, as ``paralift run --ft`` does.
     progress : bool
         Whether rank 0 shows a bar.
+    callbacks : sequence of Callback or callable
+        Called on rank 0 with each epoch's record, after it was written: `paralift.callbacks`.
     device : {"cpu", "gpu"}
         "gpu" trains with CuPy, on one rank.
     precision : {"full", "tf32", "bf16"}
@@ -178,6 +183,8 @@ def fit(
         that rank.
     DivergedError
         If the loss or a parameter becomes NaN or infinite; the last checkpoint stays as it is.
+    CallbackError
+        If a callback raises; on several ranks an AgreedError that names it.
     """
     task, comm = prepare(SimpleNamespace(**locals()))
     return train(task, comm)
@@ -211,7 +218,7 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
     wanted = Techniques(given.augment, given.clip, given.freeze, given.ema, given.stop_early)
     techniques = wanted.checked(network, dataset, method)
     n = dataset.train.n_samples
-    batch = n if given.batch_size is None else min(given.batch_size, n)
+    batch = batch_rows(given.batch_size, given.data, n)
     limit = None if given.memory is None else read_bytes(given.memory)
     fixed = {"stages": given.stages, "micro_batches": given.micro_batches, "schedule": given.schedule, "memory": limit}
     question = question_of(network, ranks, batch, method, rule, float_type(given.dtype).itemsize, **fixed)
@@ -225,6 +232,6 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
         network, dataset, method, rule, loss, given.epochs, batch, given.seed, given.shuffle, given.params, like, question,
         given.plan, kappa, given.threads, given.states_memory, attributes, given.out, given.resume, given.checkpoint_every,
         given.checkpoints, given.patience, given.survive, given.progress, given.config, techniques, given.init,
-        given.precision,
+        given.precision, check_callbacks(given.callbacks),
     )  # fmt: skip
     return task, comm

@@ -16,6 +16,7 @@ from paralift.lifted.inference.sweep import rows_of
 from paralift.lifted.losses import Loss
 from paralift.lifted.network import Network, Params
 from paralift.lifted.stage import matrix
+from paralift.training.arguments import as_source
 
 CHUNK = 1024
 """Output rows that are evaluated at once."""
@@ -65,7 +66,7 @@ class Result:
 
         Parameters
         ----------
-        data : Source, Dataset (its test part), or a pair of arrays (x, y)
+        data : Source, Dataset (its test part), a pair of arrays (x, y), or PyTorch's Dataset or DataLoader
         """
         return evaluate(self.network, self.params, self.loss, data)
 
@@ -73,7 +74,7 @@ class Result:
 def evaluate(network: Network, params: Params, loss: Loss, data: Any) -> dict[str, float]:
     """Return ``{"loss", "accuracy" or "error"}`` of a network on samples; see `Result.evaluate`."""
     dtype = next((a.dtype for b in params.values() for a in b.values()), np.dtype(np.float32))
-    source = data.test if isinstance(data, Dataset) else data
+    source = data.test if isinstance(data, Dataset) else data if isinstance(data, tuple) else as_source("data", data)
     if source is None:
         raise ValueError("the data set has no test part: pass its train source or a pair (x, y)")
     n = len(source[0]) if isinstance(source, tuple) else source.n_samples

@@ -18,6 +18,7 @@ from paralift.parallel.collect import share
 from paralift.parallel.grid import AgreedError
 from paralift.parallel.traffic import Traffic
 from paralift.training import checkpoints, planning, saving
+from paralift.training.callbacks import Calls
 from paralift.training.copies import Copies
 from paralift.training.looks import Look, Looks
 from paralift.training.metrics import RunFolder, peak_memory, versions
@@ -63,11 +64,13 @@ class Run:
         self, worker: Worker, data: Dataset, folder: RunFolder | None, attributes: Mapping[str, Any], epochs: int,
         saving: Saving, history: list[dict[str, Any]], tally: Tally, signals: Signals,
         copies: Copies | None = None, lost: int = 0, stop_early: EarlyStopping | None = None,
+        calls: Calls | None = None,
     ) -> None:  # fmt: skip
         self.worker, self.data, self.folder, self.attributes = worker, data, folder, attributes
         self.epochs, self.saving, self.history, self.tally = epochs, saving, history, tally
         self.looks, self.copies, self.lost = Looks(worker.grid, signals), copies, lost
         self.stop_early = stop_early
+        self.calls = Calls(worker.grid, ()) if calls is None else calls
         self.best: Best | None = None
         self.train_seconds, self.save_seconds, self.steps = 0.0, 0.0, 0  # of this run, without what a checkpoint brings
         self.traffic = Traffic()
@@ -195,6 +198,7 @@ class Run:
             if best != self.best:
                 self.worker.keep_best()
             self.best = best
+        self.calls.epoch(record)
 
     def measure(self) -> dict[str, float]:
         """Return the scores on training and test samples; collective."""
@@ -257,6 +261,7 @@ class Run:
         summary = share(worker.grid, summary)
         folder = self.folder
         worker.grid.together(None if folder is None else lambda: folder.summary(summary))
+        self.calls.end(summary)
         params = worker.params(best=self.best is not None)
         worker.close()
         return Result(worker.network, worker.loss, params, self.history, reason, summary)
