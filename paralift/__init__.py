@@ -1,5 +1,7 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
+from typing import TYPE_CHECKING
+
 from paralift import callbacks, data, losses, methods, networks, optim
 from paralift.kernels.draw import sample_keys
 from paralift.lifted.activations import (
@@ -68,6 +70,19 @@ from paralift.training.rates import Rates, find_rate
 from paralift.training.result import Reason, Result
 from paralift.training.stopping import EarlyStopping
 
+if TYPE_CHECKING:
+    from paralift.estimators import LiftedAutoencoder, LiftedClassifier, LiftedRegressor
+else:
+
+    def __getattr__(name: str) -> object:
+        """Return an estimator: their room is imported when it is wanted, since it imports scikit-learn."""
+        if name not in ("LiftedAutoencoder", "LiftedClassifier", "LiftedRegressor"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from paralift import estimators
+
+        return getattr(estimators, name)
+
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -114,6 +129,9 @@ __all__ = [
     "LargestPositive",
     "LayerNorm",
     "LeakyReLU",
+    "LiftedAutoencoder",
+    "LiftedClassifier",
+    "LiftedRegressor",
     "Linear",
     "losses",
     "MaxPool1d",

@@ -15,7 +15,8 @@
     [parallel]
     stages = 2
 
-Only ``network`` and ``data`` are required. Paths in ``data`` and ``callbacks`` are relative to the folder in which a command starts.
+Only ``network`` and ``data`` are required. Paths in ``data`` and ``callbacks`` are relative to the folder in which a command
+starts.
 """
 
 from __future__ import annotations

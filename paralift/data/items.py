@@ -13,10 +13,10 @@ from paralift.data.source import DataError, Source, Stored
 class ItemSource(Source):
     """Read (x, y) pairs by ``dataset[i]``, i from 0 to ``len(dataset) - 1``.
 
-    The first item says of what shape and type all are: y is a label if it is a whole number, labels if it is an array of them,
-    else a target. A rank reads its own samples once, at the start of a run, and keeps them: what a Dataset draws at random it draws
-    then, so that augmentation belongs to ``augment`` of `fit`. Labels are kept when they are read. To find the number of
-    classes all labels are read; ``Dataset("name", ItemSource(dataset), n_classes=10)`` saves that.
+    The first item says of what shape and type all are: y is a label if it is a whole number, labels if it is an array of
+    them, else a target. A rank reads its own samples once, at the start of a run, and keeps them: what a Dataset draws at
+    random it draws then, so that augmentation belongs to ``augment`` of `fit`. To find the number of classes all labels are
+    read, and kept; ``Dataset("name", ItemSource(dataset), n_classes=10)`` saves that.
 
     Parameters
     ----------
@@ -28,8 +28,8 @@ class ItemSource(Source):
     Raises
     ------
     DataError
-        If the data set is iterable-style or empty, or items are no such pairs; when it is read, if one cannot be read or differs
-        in shape or type from the first.
+        If the data set is iterable-style or empty, or items are no such pairs; when it is read, if one cannot be read or
+        differs in shape or type from the first.
     """
 
     def __init__(self, dataset: Any, *, channels_first: bool = False) -> None:
@@ -39,7 +39,8 @@ class ItemSource(Source):
             raise DataError(f"{self._name}: holds no samples, expected one at least")
         x, y = self._first = self._item(0)
         if channels_first and x.ndim < 2:
-            raise DataError(f"{self._name}: samples have shape {x.shape}, expected channels and more axes: leave channels_first out")
+            shape = f"samples have shape {x.shape}"
+            raise DataError(f"{self._name}: {shape}, expected channels and more axes: leave channels_first out")
         self._labels = np.zeros(n, np.int64) if y.ndim == 0 and y.dtype.kind in "biu" else None
         self._seen = np.zeros(n if self._labels is not None else 0, bool)
         inputs = Stored(f"inputs of {self._name}", (n, *self._moved(x).shape), x.dtype)
@@ -94,10 +95,11 @@ class ItemSource(Source):
         except Exception as error:  # whatever a data set raises, all ranks hear of it
             raise DataError(f"{self._name}, sample {i}: cannot be read ({type(error).__name__}: {error})") from error
         if not isinstance(item, tuple | list) or len(item) != 2:
-            had = f"the keys {list(item)}" if isinstance(item, dict) else f"{len(item)} parts" if isinstance(item, tuple | list) else ""
+            parts = f" of {len(item)} parts" if isinstance(item, tuple | list) else ""
+            keys = f" with the keys {list(item)}" if isinstance(item, dict) else ""
             raise DataError(
-                f"{self._name}, sample {i}: is {type(item).__name__}{f' with {had}' if had else ''}, expected a pair (x, y); wrap "
-                "the data set in one that returns it"
+                f"{self._name}, sample {i}: is {type(item).__name__}{parts}{keys}, expected a pair (x, y); wrap the data set "
+                "in one that returns it"
             )
         return self._array(item[0], i, "input"), self._array(item[1], i, "target")
 
@@ -111,8 +113,8 @@ class ItemSource(Source):
             ) from error
         if found.dtype.kind not in "biuf":
             raise DataError(
-                f"{self._name}, sample {i}: the {what} is {type(value).__name__} of type {found.dtype}, expected numbers; make it "
-                "a tensor or an array in the data set"
+                f"{self._name}, sample {i}: the {what} is {type(value).__name__} of type {found.dtype}, expected numbers; make "
+                "it a tensor or an array in the data set"
             )
         return found
 

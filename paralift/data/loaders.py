@@ -1,8 +1,9 @@
 """PyTorch's DataLoader and Dataset as data: what is taken over, and what cannot be. PyTorch itself is not imported.
 
-Of a loader its data set and its batch size are taken. Batches are formed by `Sampler`, so that they are the same on any number of
-ranks: `shuffle` of `fit` counts instead of the loader's, the last, short batch of an epoch is trained on whatever ``drop_last``
-says, and worker processes are not started. A sampler or a collate function that changes *what* is learnt is refused.
+Of a loader its data set and its batch size are taken. Batches are formed by `Sampler`, so that they are the same on any number
+of ranks: `shuffle` of `fit` counts instead of the loader's, the last, short batch of an epoch is trained on whatever
+``drop_last`` says, and worker processes are not started. What changes *what* is learnt, in a sampler or a collate function, is
+refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def is_loader(given: Any) -> bool:
 
 
 def gives_items(given: Any) -> bool:
-    """Return whether an object is a Dataset: not an array, but something that gives an item for a number, or iterates over items."""
+    """Return whether an object is a Dataset: no array, but something that gives items by numbers, or iterates over them."""
     if isinstance(given, str | bytes | tuple | list | Mapping | type) or hasattr(given, "__array__"):
         return False
     return hasattr(given, "__getitem__") or is_iterable_style(given)
@@ -52,8 +53,8 @@ def dataset_of(loader: Any) -> Any:
     number = getattr(sampler, "num_samples", None) if kind == "RandomSampler" else None
     if kind not in PLAIN_SAMPLERS or getattr(sampler, "replacement", False) or number not in (None, len(loader.dataset)):
         raise ValueError(
-            f"the DataLoader draws by {kind}, which does not take each sample once an epoch: batches are formed by ParaLift; give "
-            "torch.utils.data.Subset(dataset, indices) for a part of the samples"
+            f"the DataLoader draws by {kind}, which does not take each sample once an epoch: batches are formed by ParaLift; "
+            "give torch.utils.data.Subset(dataset, indices) for a part of the samples"
         )
     if getattr(collate, "__name__", "") not in PLAIN_COLLATE:
         raise ValueError(

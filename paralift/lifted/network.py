@@ -178,11 +178,20 @@ class Network:
         check_dtypes(params, x)
         return self.variables(params, x)[-1]
 
-    def variables(self, params: Params, x: Array) -> list[Array]:
-        """Return all variables x_0 .. x_L of a plain forward pass."""
+    def variables(self, params: Params, x: Array, start: int = 0, stop: int | None = None) -> list[Array]:
+        """Return the variables x_0 .. x_L of a plain forward pass.
+
+        Parameters
+        ----------
+        params : mapping
+        x : array
+            Variable `start`, the input by default; those before it, None in what is returned, are read by no block behind it.
+        start, stop : int
+            The first variable and the last one, 0 and L by default.
+        """
         xp = namespace(x)
-        values = [x]
-        for b in self.blocks:
+        values: list[Any] = [*(None,) * start, x]
+        for b in self.blocks[start:stop]:
             z = empty((x.shape[0], *b.shape), like=x)
             theta = params.get(b.name, {})
             b.map.apply(theta, [values[p] for p in b.parents], z)

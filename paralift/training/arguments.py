@@ -14,7 +14,6 @@ from paralift.kernels.arrays import Array
 from paralift.lifted.losses import Loss
 from paralift.lifted.network import Network, float_type
 
-
 BATCH = 128
 """Samples of a batch, where nothing says how many."""
 
@@ -40,7 +39,8 @@ def as_source(name: str, given: Any) -> data_room.Source:
         return ItemSource(given)
     also = "a data set, " if name == "data" else ""
     raise TypeError(
-        f"{name} is {type(given).__name__}, expected {also}a source or a pair of arrays (x, y), or PyTorch's Dataset or DataLoader"
+        f"{name} is {type(given).__name__}, expected {also}a source or a pair of arrays (x, y), or a Dataset or DataLoader of "
+        "PyTorch"
     )
 
 
