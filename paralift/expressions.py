@@ -103,7 +103,10 @@ def build(value: Any) -> Any:
 def known(name: str, names: Iterable[str]) -> str:
     """Return the end of an error about an unknown name: the closest name, and all of them."""
     names = sorted(names)
-    closest = difflib.get_close_matches(name, names, n=1)
+    lower = {each.lower(): each for each in names}
+    closest = difflib.get_close_matches(name, names, n=1) or [
+        lower[each] for each in difflib.get_close_matches(name.lower(), lower, n=1)
+    ]
     hint = f"did you mean {closest[0]!r}? " if closest else ""
     return f"{hint}known: {', '.join(names)}"
 

@@ -18,6 +18,7 @@ from paralift.config import Config, ConfigError, Parallel, Training
 from paralift.expressions import Call, ExpressionError, parse
 from paralift.lifted import maps
 from paralift.lifted.activations import base as activation_base
+from paralift.training.arguments import BATCH
 
 ROOT = Path(__file__).parents[1]
 MINIMAL = 'data = "digits"\nnetwork = ["Linear(64, 10)", "Softmax()"]\n'
@@ -150,7 +151,8 @@ def test_defaults_are_those_of_fit():
     parameters = inspect.signature(pl.fit).parameters
     for table in (Training(), Parallel()):
         for field in fields(table):
-            assert getattr(table, field.name) == parameters[field.name].default, field.name
+            default = parameters[field.name].default
+            assert getattr(table, field.name) == (BATCH if default == "auto" else default), field.name
 
 
 def test_the_default_is_the_digits_example():
@@ -201,7 +203,7 @@ ERRORS = {
     "missing network": ('data = "digits"\n', r"the key 'network' is missing; for example network = \["),
     "unknown key": (
         'netwrk = "x"\n' + MINIMAL,
-        r"unknown key 'netwrk'; did you mean 'network'\? known: augment, data, loss",
+        r"unknown key 'netwrk'; did you mean 'network'\? known: augment, callbacks, data, loss",
     ),
     "unknown key in a table": (
         MINIMAL + "[training]\nepoch = 3\n",

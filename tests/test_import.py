@@ -8,7 +8,7 @@ from paralift.lifted import activations
 
 SCRIPT = """
 import os, sys
-for name in ("mpi4py", "cupy", "mnist1d"):
+for name in ("mpi4py", "cupy", "mnist1d", "tensorboardX"):
     sys.modules[name] = None  # importing it raises ImportError
 seen = []
 class Watched(type(os.environ)):
@@ -19,7 +19,7 @@ os.environ.__class__ = Watched
 import paralift as pl
 ours = [key for key in map(str, seen) if key.startswith(("PARALIFT", "OMPI", "PMI", "SLURM"))]
 assert not ours, ours
-assert not {"torch", "jax"} & set(sys.modules)
+assert not {"torch", "jax", "sklearn"} & set(sys.modules)
 run = pl.fit(pl.Sequential(pl.Linear(64, 10), pl.Softmax()), pl.data.digits(), epochs=1, comm=None, progress=False)
 print(run.reason)
 """

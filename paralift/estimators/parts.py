@@ -14,10 +14,11 @@ from paralift.lifted.maps import Linear
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network
 from paralift.optim import Rule
-from paralift.vocabulary import LOSS, METHOD, NETWORK, OPTIMIZER
+from paralift.vocabulary import LOSS, METHOD, NETWORK, OPTIMIZER, Vocabulary
 
-KINDS: Mapping[str, tuple[Any, type]] = {
-    "activation": (NETWORK, Activation), "method": (METHOD, Method), "optimizer": (OPTIMIZER, Rule), "loss": (LOSS, Loss)
+ACTIVATION: Vocabulary = {n: c for n, c in NETWORK.items() if isinstance(c, type) and issubclass(c, Activation)}
+KINDS: Mapping[str, tuple[Vocabulary, type]] = {
+    "activation": (ACTIVATION, Activation), "method": (METHOD, Method), "optimizer": (OPTIMIZER, Rule), "loss": (LOSS, Loss)
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import platform
 import resource
 import sys
 from collections.abc import Mapping
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and isinstance(record.get("epoch"), int) else None
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the versions of Python and of the packages that a run depends on."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:

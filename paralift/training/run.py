@@ -252,7 +252,7 @@ class Run:
             **self.tally.summary(worker.grid, worker.sample_bytes, seconds, each),
             "samples_per_second": last.get("samples_per_second", 0.0),
             "peak_memory_bytes": [int(m) for m in worker.grid.sum(memory)],
-            "versions": versions(),
+            "versions": dict(versions()),
             "reason": str(reason),
             **{k: self.attributes[k] for k in ("network", "method", "optimizer", "loss", "data", "dtype", "seed")},
         }  # fmt: skip

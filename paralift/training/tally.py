@@ -14,6 +14,10 @@ from paralift.training.metrics import release_memory, resident_memory
 from paralift.training.plan_table import Measured, print_outcome, print_plan
 from paralift.training.planning import Decision
 
+SMALL = 1 << 24
+"""Predicted bytes of a rank below which what is free is not given back before memory is looked at: that takes longer than small
+trainings do, a third of a second in a process with many modules, and so little is lost among everything else."""
+
 
 class Tally:
     """What training adds to the memory of one rank, from before its buffers are made to the end of the first epoch.
@@ -27,8 +31,13 @@ class Tally:
 
     def __init__(self, decision: Decision, shown: bool) -> None:
         self.decision, self.shown = decision, shown
-        release_memory()
+        self.exact = max(decision.predicted.memory) >= SMALL
+        self._release()
         self.before, self.after = resident_memory(), 0
+
+    def _release(self) -> None:
+        if self.exact:
+            release_memory()
 
     def show_plan(self, grid: Grid) -> None:
         """Print the plan on rank 0."""
@@ -40,7 +49,7 @@ class Tally:
     def look(self) -> None:
         """Look at the memory, once: all buffers have been written, and what is free is given back."""
         if not self.after:
-            release_memory()
+            self._release()
             self.after = resident_memory()
 
     def summary(self, grid: Grid, samples: int, seconds: float, each: Traffic) -> dict[str, Any]:

@@ -65,6 +65,21 @@ def test_a_plan_for_other_ranks():
 
 
 @pytest.mark.mpi
+def test_what_a_callback_raises_all_ranks_raise():
+    called = []
+
+    def fail(record):
+        called.append(record["epoch"])
+        raise KeyError("no such thing")
+
+    callbacks = [fail] if WORLD.Get_rank() == 0 else []  # rank 0's count
+    with pytest.raises(RuntimeError, match="callback .*fail, after epoch 1: KeyError: 'no such thing'") as found:
+        fit(*arrays(), callbacks=callbacks)
+    assert called == ([1] if callbacks else [])
+    assert isinstance(found.value, AgreedError) == (SIZE > 1)
+
+
+@pytest.mark.mpi
 def test_agree_names_the_first_failing_rank():
     with Grid(WORLD, SIZE, 1) as grid:
         error = OSError("disk full") if WORLD.Get_rank() == SIZE - 1 else None
