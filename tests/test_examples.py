@@ -10,7 +10,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-ACCURACY = {"chain": 0.97, "residual": 0.95, "parallel_branches": 0.96, "graph": 0.96, "own_optimizer": 0.96}
+ACCURACY = {"chain": 0.97, "residual": 0.95, "parallel_branches": 0.96, "graph": 0.96, "own_optimizer": 0.96, "estimator": 0.96}
 
 
 def run(name: str, capsys) -> list[str]:

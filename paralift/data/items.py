@@ -56,8 +56,8 @@ class ItemSource(Source):
     def read_targets(self, start: int, stop: int) -> np.ndarray:
         """Return the targets of samples start <= i < stop; of items that were read before, labels are known."""
         if self._labels is not None:
-            for i in np.flatnonzero(~self._seen[start:stop]):
-                self._checked(start + int(i))
+            for unseen in np.flatnonzero(~self._seen[start:stop]):
+                self._checked(start + int(unseen))
             return self._labels[start:stop].astype(self.y_dtype)
         found = np.empty((stop - start, *self.targets.shape[1:]), self.y_dtype)
         for i in range(start, stop):
