@@ -279,7 +279,7 @@ def _expression(where: str, key: str, value: Any, vocabulary: Vocabulary) -> Cal
 def _built(where: str, key: str, call: Call) -> Any:
     try:
         return call.build()
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"{where}, key {key!r}: {error}") from error
 
 

@@ -35,7 +35,9 @@ def is_iterable_style(dataset: Any) -> bool:
 
 def loader_rows(given: Any) -> int | None:
     """Return the batch size of a loader, None where there is none."""
-    return given.batch_size if is_loader(given) else None
+    if not is_loader(given):
+        return None
+    return given.batch_size or getattr(getattr(given, "batch_sampler", None), "batch_size", None)
 
 
 def dataset_of(loader: Any) -> Any:
@@ -48,17 +50,23 @@ def dataset_of(loader: Any) -> Any:
     """
     if is_iterable_style(loader.dataset):
         return loader.dataset  # refused with a word of its own
-    sampler, collate = loader.sampler, loader.collate_fn
-    kind = type(sampler).__name__
-    number = getattr(sampler, "num_samples", None) if kind == "RandomSampler" else None
-    if kind not in PLAIN_SAMPLERS or getattr(sampler, "replacement", False) or number not in (None, len(loader.dataset)):
-        raise ValueError(
-            f"the DataLoader draws by {kind}, which does not take each sample once an epoch: batches are formed by ParaLift; "
-            "give torch.utils.data.Subset(dataset, indices) for a part of the samples"
-        )
+    batches, collate = getattr(loader, "batch_sampler", None), loader.collate_fn
+    plain = batches is None or type(batches).__name__ == "BatchSampler"
+    for sampler in (loader.sampler, getattr(batches, "sampler", loader.sampler)) if plain else (batches,):
+        if not _takes_each_once(sampler, len(loader.dataset)):
+            raise ValueError(
+                f"the DataLoader draws by {type(sampler).__name__}, which does not take each sample once an epoch, or not "
+                "for certain: batches are formed by ParaLift; give torch.utils.data.Subset(dataset, indices) for a part of them"
+            )
     if getattr(collate, "__name__", "") not in PLAIN_COLLATE:
         raise ValueError(
             f"the DataLoader has a collate_fn of its own, {collate!r}, which would not be called: let the Dataset return "
             "samples as they are to be"
         )
     return loader.dataset
+
+
+def _takes_each_once(sampler: Any, n: int) -> bool:
+    kind = type(sampler).__name__
+    number = getattr(sampler, "num_samples", n) if kind == "RandomSampler" else n
+    return kind in PLAIN_SAMPLERS and not getattr(sampler, "replacement", False) and number == n

@@ -81,7 +81,10 @@ class LiftedClassifier(ClassifierMixin, LiftedEstimator):
         """Train on samples X of shape (n_samples, n_features) and their classes y, shape (n_samples,), of any kind."""
         x, y = validate_data(self, X, y, dtype=FLOATS)
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
+        classes, labels = np.unique(y, return_inverse=True)
+        if not np.array_equal(classes, getattr(self, "classes_", classes)):
+            vars(self).pop("network_", None)  # outputs mean something else now: a warm start is none
+        self.classes_ = classes
         self._train(x, labels, len(self.classes_), strata=labels)
         return self
 

@@ -197,6 +197,12 @@ def test_pytorchs_own():
     for sampler in (weighted, room.SubsetRandomSampler(range(5)), room.RandomSampler(dataset, replacement=True)):
         with pytest.raises(ValueError, match="does not take each sample once an epoch"):
             fit(room.DataLoader(dataset, sampler=sampler))
+        with pytest.raises(ValueError, match="does not take each sample once an epoch"):
+            fit(room.DataLoader(dataset, batch_sampler=room.BatchSampler(sampler, 4, drop_last=False)))
+    batches = room.BatchSampler(room.SequentialSampler(dataset), 8, drop_last=False)
+    assert_same(fit(room.DataLoader(dataset, batch_sampler=batches)), expected)
+    with pytest.raises(ValueError, match="draws by list"):
+        fit(room.DataLoader(dataset, batch_sampler=[[0, 1], [2]]))
 
     class Numbers(room.IterableDataset):
         def __iter__(self):

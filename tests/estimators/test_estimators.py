@@ -130,6 +130,9 @@ def test_going_on():
     first = warm.loss_
     assert warm.fit(X, TARGETS).history_[0]["loss"] < first and warm.n_iter_ == 5
     assert warm.set_params(hidden_layer_sizes=(3,)).fit(X, TARGETS).network_.blocks[0].shape == (3,)  # starts anew
+    warm = pl.LiftedClassifier((6,), warm_start=True, **FAST).fit(X, NAMES)
+    other = warm.fit(X, LABELS).params_
+    assert_same(other, pl.LiftedClassifier((6,), **FAST).fit(X, LABELS).params_)
 
 
 def test_parts_make_a_whole():

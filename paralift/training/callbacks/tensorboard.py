@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,11 +23,6 @@ class TensorBoard(Callback):
     ----------
     folder : path
         Created if it is not there. Runs of one comparison have folders of their own below a common one.
-
-    Raises
-    ------
-    ImportError
-        If tensorboardX is not there.
     """
 
     folder: str | Path
@@ -37,13 +31,19 @@ class TensorBoard(Callback):
     def __post_init__(self) -> None:
         if not isinstance(self.folder, str | Path):
             raise TypeError(f"TensorBoard: folder is {self.folder!r}, expected the path of a folder")
-        if importlib.util.find_spec("tensorboardX") is None:
-            raise ImportError(f"{self!r} needs tensorboardX: pip install 'paralift[tensorboard]'")
 
     def start(self, attributes: Mapping[str, Any], history: Sequence[Record]) -> None:
-        """Open an event file, and write there what the run is; curves of a run that goes on are cut where it goes on."""
-        from tensorboardX import SummaryWriter
+        """Open an event file, and write there what the run is; curves of a run that goes on are cut where it goes on.
 
+        Raises
+        ------
+        ImportError
+            If tensorboardX is not there.
+        """
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise ImportError("tensorboardX is not installed: pip install 'paralift[tensorboard]'") from error
         folder = str(Path(self.folder).expanduser())
         self._writer = SummaryWriter(folder, purge_step=history[-1]["epoch"] + 1 if history else None)
         lines = [f"**{name}**: {value}" for name, value in attributes.items() if value is not None]
