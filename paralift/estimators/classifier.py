@@ -46,6 +46,8 @@ class LiftedClassifier(ClassifierMixin, LiftedEstimator):
     >>> LiftedClassifier((256, 256), optimizer="Adam(1e-2)", random_state=0).fit(X, y).predict_proba(X)
     """
 
+    classes_: np.ndarray
+
     def __init__(
         self,
         hidden_layer_sizes: Any = (100,),
@@ -82,8 +84,8 @@ class LiftedClassifier(ClassifierMixin, LiftedEstimator):
         x, y = validate_data(self, X, y, dtype=FLOATS)
         check_classification_targets(y)
         classes, labels = np.unique(y, return_inverse=True)
-        if not np.array_equal(classes, getattr(self, "classes_", classes)):
-            vars(self).pop("network_", None)  # outputs mean something else now: a warm start is none
+        if hasattr(self, "network_") and not np.array_equal(classes, self.classes_):
+            del self.network_  # whose outputs mean something else: a warm start would be none
         self.classes_ = classes
         self._train(x, labels, len(self.classes_), strata=labels)
         return self
