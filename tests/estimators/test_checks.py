@@ -1,4 +1,4 @@
-"""scikit-learn's own checks of estimators, all of them, on small settings; and what they do not ask."""
+"""scikit-learn's own checks of estimators, all of them, on small settings."""
 
 from __future__ import annotations
 
