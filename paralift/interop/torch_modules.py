@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from paralift.interop.optional import load
-from paralift.lifted.network import Network
+from paralift.lifted.network import Network, Params
 
 
 def from_torch(module: Any, example: Any) -> tuple[Network, dict[str, dict[str, Any]]]:
@@ -44,3 +44,33 @@ def from_torch(module: Any, example: Any) -> tuple[Network, dict[str, dict[str, 
     from paralift.interop.from_torch import convert
 
     return convert(module, example)
+
+
+def to_torch(net: Network, params: Params) -> Any:
+    """Return a module of PyTorch's own layers that computes what a network computes.
+
+    Parameters
+    ----------
+    net : Network
+    params : mapping
+        In the structure of ``net.init()``, copied. Dropout and batch normalisation act as in PyTorch when the module is trained.
+
+    Returns
+    -------
+    module : torch.fx.GraphModule
+        In evaluation. Layers have their blocks' names. It counts samples by the first axis and takes images and series channels
+        first, the other way round than `from_torch`: what that took from PyTorch, this takes, too. Tokens may be of any type.
+
+    Raises
+    ------
+    ImportError
+        If PyTorch is not installed.
+    UnsupportedError
+        A ValueError: the block that has no counterpart, and what is supported.
+    ValueError
+        If parameters do not fit the network.
+    """
+    load("torch", "to_torch")
+    from paralift.interop.to_torch import convert
+
+    return convert(net, params).eval()
