@@ -1,6 +1,7 @@
 """ParaLift: lifted Bregman training of neural networks over MPI."""
 
 from paralift import data, losses, methods, networks, optim
+from paralift.interop import from_torch, load_safetensors, save_safetensors, to_onnx, to_torch
 from paralift.kernels.draw import sample_keys
 from paralift.lifted.activations import (
     ELU,
@@ -100,6 +101,7 @@ __all__ = [
     "fit",
     "Flatten",
     "Free",
+    "from_torch",
     "GELU",
     "GlobalAverage",
     "Graph",
@@ -115,6 +117,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "load_safetensors",
     "losses",
     "MaxPool1d",
     "MaxPool2d",
@@ -138,6 +141,7 @@ __all__ = [
     "Result",
     "RMSNorm",
     "sample_keys",
+    "save_safetensors",
     "Scores",
     "Sequential",
     "Sigmoid",
@@ -149,6 +153,8 @@ __all__ = [
     "Sparsemax",
     "Tanh",
     "Tied",
+    "to_onnx",
+    "to_torch",
     "Upsample",
     "value_and_grad",
 ]

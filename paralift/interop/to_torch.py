@@ -164,15 +164,13 @@ def _convolution(step: Step) -> tuple:
 
 def _transpose(step: Step) -> tuple:
     a, weight, bias = step.arguments, step.arrays["weight"], step.arrays.get("bias")
-    padding, _ = _padding(a)
-    cut = None
-    if any(b != c or b < 0 for b, c in zip(a["before"], a["after"], strict=True)):
-        padding = 0
+    more = [b - c for b, c in zip(a["before"], a["after"], strict=True)]
+    padding, extra, cut = a["before"], more, None
+    if min(more) < 0:  # more is cut off behind than before
+        padding, extra = 0, 0
         cut = [-n for b, c in zip(reversed(a["before"]), reversed(a["after"]), strict=True) for n in (b, c)]
     kind = (nn.ConvTranspose1d, nn.ConvTranspose2d)[len(a["kernel"]) - 1]
-    arguments = (weight.shape[-1], weight.shape[-2] * a["groups"], a["kernel"], a["stride"], padding, 0, a["groups"])
-    if cut is not None and bias is not None and any(n > 0 for n in cut):
-        raise UnsupportedError(f"block {step.name}: its output is larger than what its windows reach; supported: padding in numbers")
+    arguments = (weight.shape[-1], weight.shape[-2] * a["groups"], a["kernel"], a["stride"], padding, extra, a["groups"])
     return _with(kind, (*arguments, bias is not None, a["dilation"]), weight=_kernel(weight), bias=bias), None, cut
 
 
