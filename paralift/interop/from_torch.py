@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from contextlib import contextmanager
 from collections.abc import Iterator
@@ -64,25 +65,26 @@ def convert(module: nn.Module, example: torch.Tensor) -> tuple[Network, Params]:
 
 
 def _translations(module: nn.Module, example: torch.Tensor) -> tuple[Found, torch.Tensor]:
-    """Return the translation with the fewest moves of numbers: samples are the first axis, else the second."""
+    """Return the translation and the batch: samples are the first axis, else the second; channels as the first layer wants them."""
     for samples in (0, 1):
         batch = example if example.shape[samples] > 1 else torch.cat([example, example], samples)
         shape = tuple(n for axis, n in enumerate(batch.shape) if axis != samples)
         try:
-            found = [_translation(module, batch, Value(0, index, shape, samples)) for index in _orders(shape)]
+            found = _translation(module, batch, Value(0, _start(shape), shape, samples))
+            if len(shape) == 2 and found.tape.first_read:
+                series = _translation(module, batch, Value(0, last_index(shape), shape, samples))
+                found = min(found, series, key=lambda f: len(f.tape.ops))
         except SamplesAxisError:
             if samples == 1 or example.ndim < 3:
                 raise
             continue
-        return min(found, key=lambda f: f.tape.moves), batch
+        return found, batch
     raise AssertionError("unreachable")
 
 
-def _orders(shape: tuple[int, ...]) -> list[np.ndarray]:
-    """Return the orders of the input that are tried, the one first that is taken if others need as many moves."""
-    if len(shape) == 3:
-        return [last_index(shape)]
-    return [plain_index(shape), last_index(shape)] if len(shape) == 2 else [plain_index(shape)]
+def _start(shape: tuple[int, ...]) -> np.ndarray:
+    """Return the order of the input that is tried first: images are channels last, all else as in PyTorch."""
+    return last_index(shape) if len(shape) == 3 else plain_index(shape)
 
 
 def _translation(module: nn.Module, batch: torch.Tensor, start: Value) -> Found:
@@ -108,12 +110,9 @@ def _translation(module: nn.Module, batch: torch.Tensor, start: Value) -> Found:
 
 def _output(tape: Tape, x: Value) -> Value:
     """Return the output as documented: images channels last, series as they lie, vectors in PyTorch's order."""
-    wanted = [last_index(x.shape)] if len(x.shape) == 3 else [plain_index(x.shape)]
-    wanted += [last_index(x.shape)] if len(x.shape) == 2 else []
-    for index in wanted:
-        if (index.ravel() == x.index.ravel()).all():
-            return tape.ordered(x, index)
-    return tape.ordered(x, wanted[0])
+    if len(x.shape) == 2 and np.array_equal(x.index, last_index(x.shape)):
+        return x
+    return tape.ordered(x, last_index(x.shape) if len(x.shape) == 3 else plain_index(x.shape))
 
 
 class _Recorder(fx.Interpreter):
@@ -155,7 +154,7 @@ def _node(root: nn.Module, node: fx.Node, tape: Tape, values: Any, concrete: Any
             return None
         if isinstance(module, nn.MultiheadAttention):
             return _attention(tape, _name(node), module, args, keywords)
-        if node.target in _ITEMS and isinstance(args[0], tuple):
+        if node.target is operator.getitem and isinstance(args[0], tuple):
             return args[0][args[1]]
         if not isinstance(result, torch.Tensor):
             raise UnsupportedError(f"it returns {type(result).__name__}, supported: tensors")
@@ -252,8 +251,3 @@ def _compare(net: Network, params: Params, module: nn.Module, batch: torch.Tenso
 def _in_order(tensor: torch.Tensor, value: Value) -> np.ndarray:
     rows = np.moveaxis(tensor.detach().cpu().numpy(), value.samples, 0)
     return np.ascontiguousarray(rows.reshape(len(rows), -1)[:, value.index])
-
-
-import operator  # noqa: E402
-
-_ITEMS = (operator.getitem,)

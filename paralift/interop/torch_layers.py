@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -71,7 +71,7 @@ def convolution(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> V
     entries = [Entry("weight", weight.transpose(*range(2, weight.ndim), 1, 0), module.weight)]
     if module.bias is not None:
         entries.append(Entry("bias", array(module.bias), module.bias))
-    return Value(tape.add(name, [x], [layer], entries), last_index(shape), shape)
+    return positioned(tape, name, x, layer, shape, entries)
 
 
 def pooling(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value:
@@ -87,7 +87,7 @@ def pooling(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value
     kind = kinds[type(module).__name__]
     stride = None if size(module.stride) == size(module.kernel_size) else size(module.stride)
     layer = kind(size(module.kernel_size), stride, size(module.padding))
-    return Value(tape.add(name, [x], [layer]), last_index(shape), shape)
+    return positioned(tape, name, x, layer, shape)
 
 
 def adaptive(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value:
@@ -102,7 +102,7 @@ def adaptive(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Valu
     else:
         kernel = tuple(n // m for n, m in zip(given, wanted, strict=True))
         layer = (maps.MaxPool1d, maps.MaxPool2d)[len(wanted) - 1](size(kernel))
-    return Value(tape.add(name, [x], [layer]), last_index(shape), shape)
+    return positioned(tape, name, x, layer, shape)
 
 
 def upsample(tape: Tape, name: str, module: nn.Upsample, x: Value, shape: Shape) -> Value:
@@ -111,7 +111,7 @@ def upsample(tape: Tape, name: str, module: nn.Upsample, x: Value, shape: Shape)
     factors = {m / n for n, m in zip(x.shape[1:], shape[1:], strict=True)}
     if module.mode != "nearest" or len(factors) != 1 or not (factor := factors.pop()).is_integer():
         raise UnsupportedError("supported: mode='nearest' with one whole factor for all axes")
-    return Value(tape.add(name, [x], [maps.Upsample(int(factor))]), last_index(shape), shape)
+    return positioned(tape, name, x, maps.Upsample(int(factor)), shape)
 
 
 def batch_norm(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value:
@@ -173,18 +173,32 @@ def softmax(tape: Tape, name: str, module: nn.Softmax, x: Value, shape: Shape) -
     return replace(x, op=tape.add(name, [x], [sigma.Softmax()]))
 
 
+def positioned(tape: Tape, name: str, x: Value, layer: Any, shape: Shape, entries: Sequence[Entry] = ()) -> Value:
+    """Return what a layer of positions and channels makes; its shape must be PyTorch's."""
+    made = layer.output_shape(x.index.shape)
+    if made != (*shape[1:], shape[0]):
+        raise UnsupportedError(f"its output has samples of shape {shape}, those of {layer!r} have {made}, channels last")
+    return Value(tape.add(name, [x], [layer], list(entries)), last_index(shape), shape)
+
+
 def channels(tape: Tape, x: Value) -> Value:
     """Return the value with channels, PyTorch's first axis, last, in PyTorch's order."""
-    if x.samples != 0:
-        raise UnsupportedError("samples are not counted by the first axis of its input")
-    return tape.ordered(x, last_index(x.shape))
+    with tape.channels_first():
+        check_samples(x)
+        return tape.ordered(x, last_index(x.shape))
 
 
 def channelled(tape: Tape, x: Value) -> tuple[Value, np.ndarray]:
     """Return the value with channels last, and their order."""
+    with tape.channels_first():
+        check_samples(x)
+        return tape.last(x, 0)
+
+
+def check_samples(x: Value) -> None:
+    """Raise UnsupportedError unless the first axis counts samples."""
     if x.samples != 0:
         raise UnsupportedError("samples are not counted by the first axis of its input")
-    return tape.last(x, 0)
 
 
 MODULES: dict[type, Translate] = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -73,15 +74,30 @@ class Op:
 
 @dataclass
 class Tape:
-    """The operations that were recorded; `moves` of them only move numbers."""
+    """The operations that were recorded.
+
+    Attributes
+    ----------
+    ops : list of Op
+    first_read : bool, optional
+        Whether the first layer that minds the order of axes wants channels last and had to move them.
+    """
 
     ops: list[Op] = field(default_factory=list)
-    moves: int = 0
+    first_read: bool | None = None
 
     def add(self, name: str, parents: list[Value], layers: list[Any], entries: list[Entry] | None = None) -> int:
         """Record an operation and return its number, from 1."""
         self.ops.append(Op(name, tuple(p.op for p in parents), layers, entries or []))
         return len(self.ops)
+
+    @contextmanager
+    def channels_first(self) -> Iterator[None]:
+        """Note whether what is read in between, channels that PyTorch has first, has to be moved."""
+        before, unread = len(self.ops), self.first_read is None
+        yield
+        if unread:
+            self.first_read = len(self.ops) > before
 
     def last(self, value: Value, axis: int) -> tuple[Value, np.ndarray]:
         """Return the value with PyTorch's `axis` as ParaLift's last one, and in which order it holds that axis.
@@ -110,6 +126,8 @@ class Tape:
         return self.ordered(value, plain_index(value.shape))
 
     def _arranged(self, value: Value, shape: Shape, fits: Callable[[np.ndarray], bool]) -> Value:
+        if self.first_read is None:
+            self.first_read = False
         for axes in (value.index.shape, _axes(value.index.ravel())):
             for order in _orders(len(axes)):
                 index = value.index.reshape(axes).transpose(order)
@@ -117,7 +135,6 @@ class Tape:
                     if order != tuple(range(len(order))):
                         value = self._reshaped(value, axes)
                         value = replace(value, op=self.add("permute", [value], [Permute(*order)]), index=index)
-                        self.moves += 1
                     return self._reshaped(value, shape)
         raise UnsupportedError(
             f"its input of shape {value.shape} lies in ParaLift as {value.index.shape} in an order that no permutation of these "
