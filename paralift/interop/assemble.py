@@ -11,7 +11,7 @@ import numpy as np
 from paralift.interop.optional import UnsupportedError
 from paralift.interop.values import Entry, Op
 from paralift.lifted.layers import Graph, Sequential
-from paralift.lifted.maps import Map, Tied
+from paralift.lifted.maps import Tied
 from paralift.lifted.maps.base import Shape
 from paralift.lifted.network import Network
 
@@ -42,7 +42,9 @@ def assemble(ops: Sequence[Op], output: int, input_shape: Shape, dtype: np.dtype
         if found != set(tied):
             raise UnsupportedError("layers within a transformer's encoder share parameters; supported: layers of their own")
         net = _network(nodes, input_shape)
-    arrays = {name: {e.name: np.ascontiguousarray(e.array, dtype) for e in entries} for name, entries in given.items() if entries}
+    arrays = {
+        name: {e.name: np.ascontiguousarray(e.array, dtype) for e in entries} for name, entries in given.items() if entries
+    }
     return net, arrays
 
 
@@ -93,6 +95,3 @@ def _given(nodes: Sequence[Op], net: Network) -> dict[str, list[Entry]]:
         assert found == wanted, (block.name, found, wanted)
     assert next(stream, None) is None
     return given
-
-
-__all__ = ["assemble", "Map"]

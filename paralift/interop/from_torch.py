@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import operator
 import re
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from paralift.interop.values import Tape, Value, last_index, plain_index
 from paralift.lifted.network import Network
 
 TOLERANCE = 1e-4
-"""By how much outputs may differ, relative to the largest: rounding through many layers of float32, and no other order of axes."""
+"""How far outputs may be apart, relative to the largest: rounding through many layers, but no other order of axes."""
 ENCODERS = {nn.TransformerEncoderLayer: encoder_layer, nn.TransformerEncoder: encoder}
 VIEWS = (nn.Flatten, nn.Unflatten)
 
@@ -47,6 +47,13 @@ class Found:
 
 def convert(module: nn.Module, example: torch.Tensor) -> tuple[Network, Params]:
     """Do what `paralift.from_torch` says."""
+    try:
+        return _converted(module, example)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"from_torch: {error}") from error.__cause__
+
+
+def _converted(module: nn.Module, example: torch.Tensor) -> tuple[Network, Params]:
     if not isinstance(module, nn.Module):
         raise TypeError(f"from_torch: module is {type(module).__name__}, expected torch.nn.Module")
     if not isinstance(example, torch.Tensor) or example.ndim < 2 or not example.numel():
@@ -65,7 +72,7 @@ def convert(module: nn.Module, example: torch.Tensor) -> tuple[Network, Params]:
 
 
 def _translations(module: nn.Module, example: torch.Tensor) -> tuple[Found, torch.Tensor]:
-    """Return the translation and the batch: samples are the first axis, else the second; channels as the first layer wants them."""
+    """Return the translation, and the batch that it was made with: samples are its first axis, or else its second."""
     for samples in (0, 1):
         batch = example if example.shape[samples] > 1 else torch.cat([example, example], samples)
         shape = tuple(n for axis, n in enumerate(batch.shape) if axis != samples)
@@ -99,7 +106,7 @@ def _translation(module: nn.Module, batch: torch.Tensor, start: Value) -> Found:
         elif node.op == "output":
             result = _resolved(node.args[0], values, concrete)
             if not isinstance(result, Value):
-                raise UnsupportedError(f"from_torch: the module returns {type(result).__name__}, expected one tensor of its input")
+                raise UnsupportedError(f"the module returns {type(result).__name__}, expected a tensor made of its input")
             return Found(tape, _output(tape, result), start)
         elif any(n in values for n in node.all_input_nodes):
             values[node] = _node(root, node, tape, values, concrete, count)
@@ -136,8 +143,8 @@ def _traced(root: nn.Module) -> fx.Graph:
         return Trace().trace(root)
     except Exception as error:  # whatever a module does with a tensor that is not there yet
         raise UnsupportedError(
-            f"from_torch: the module cannot be traced by torch.fx ({type(error).__name__}: {error}); its forward must not decide by "
-            "the values of tensors. Convert its parts, or write it of PyTorch's layers"
+            f"torch.fx cannot trace the module ({type(error).__name__}: {error}); its forward must not decide by the values of "
+            "tensors. Convert its parts, or write it of PyTorch's layers"
         ) from error
 
 
@@ -145,8 +152,9 @@ def _node(root: nn.Module, node: fx.Node, tape: Tape, values: Any, concrete: Any
     """Translate one call; errors name it."""
     args, keywords = _resolved(node.args, values, concrete), _resolved(dict(node.kwargs), values, concrete)
     result = concrete[node]
-    module = root.get_submodule(node.target) if node.op == "call_module" else None
-    what = f"{str(node.target).removeprefix('0').lstrip('.') or 'the module'} = {module!r}" if module is not None else f"the call of {node.target}"
+    module = root.get_submodule(str(node.target)) if node.op == "call_module" else None
+    where = str(node.target).removeprefix("0").lstrip(".") or "the module"
+    what = f"the call of {node.target}" if module is None else f"{where} = {module!r}"
     try:
         if node.op == "call_function" and node.target is getattr and isinstance(args[0], Value):
             return None
@@ -164,11 +172,11 @@ def _node(root: nn.Module, node: fx.Node, tape: Tape, values: Any, concrete: Any
         shape = tuple(n for axis, n in enumerate(result.shape) if axis != samples)
         value = _call(tape, node, module, args, keywords, shape, count)
     except SamplesAxisError as error:
-        raise SamplesAxisError(f"from_torch: {what}: {error}") from None
+        raise SamplesAxisError(f"{what}: {error}") from None
     except ValueError as error:
-        raise UnsupportedError(f"from_torch: {what}: {error}") from None
+        raise UnsupportedError(f"{what}: {error}") from None
     if (*value.shape[: value.samples], count, *value.shape[value.samples :]) != tuple(result.shape):
-        raise UnsupportedError(f"from_torch: {what}: its output has shape {tuple(result.shape)}, in ParaLift samples of {value.shape}")
+        raise UnsupportedError(f"{what}: its output has shape {tuple(result.shape)}, in ParaLift samples of {value.shape}")
     return value
 
 
@@ -217,7 +225,7 @@ def _name(node: fx.Node) -> str:
 def _dtype(module: nn.Module) -> torch.dtype:
     kinds = {t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()}
     if len(kinds) > 1:
-        raise UnsupportedError(f"from_torch: parameters are {sorted(map(str, kinds))}, expected one type: module.float() makes it so")
+        raise UnsupportedError(f"parameters are {sorted(map(str, kinds))}, expected one type; module.float() makes it so")
     return kinds.pop() if kinds else torch.float32
 
 
@@ -243,8 +251,8 @@ def _compare(net: Network, params: Params, module: nn.Module, batch: torch.Tenso
     difference = float(np.max(np.abs(actual - expected), initial=0.0))
     if not difference <= TOLERANCE * (1.0 + float(np.max(np.abs(expected), initial=0.0))):
         raise UnsupportedError(
-            f"from_torch: for the example, ParaLift's network gives numbers that differ by {difference:.3g} from the module's; the "
-            "module does in evaluation what its trace does not show, or its numbers are not finite"
+            f"for the example the network's outputs differ by {difference:.3g} from the module's: it does in evaluation what "
+            "its trace does not show, or its numbers are not finite"
         )
 
 

@@ -19,12 +19,14 @@ def load(module: str, what: str) -> ModuleType:
     """
     library = module.split(".", 1)[0]
     try:
+        importlib.import_module(library)  # also where a part of it has been imported before
         return importlib.import_module(module)
     except ImportError as error:
         if error.name is not None and error.name.split(".", 1)[0] != library:
             raise
         extra = EXTRA[library]
-        raise ImportError(f"{what} needs {library}, which is not installed: pip install paralift[{extra}]", name=library) from None
+        message = f"{what} needs {library}, which is not installed: pip install paralift[{extra}]"
+        raise ImportError(message, name=library) from None
 
 
 class UnsupportedError(ValueError):

@@ -1,8 +1,8 @@
 """Blocks as steps of a library that keeps channels first: what the ways to PyTorch and to ONNX have in common.
 
-Variables of two or three axes are held channels first where convolutions, pooling or batch normalisation read or make them, and
-otherwise as ParaLift holds them; sums, activations and other maps of single numbers take what they get. A move of axes is a step of
-its own. Gain and shift behind a normalisation become part of it.
+Variables of two or three axes are held channels first where convolutions, pooling or batch normalisation read or make them,
+and otherwise as ParaLift holds them; sums, activations and other maps of single numbers take what they get. A move of axes is
+a step of its own. Gain and shift behind a normalisation become part of it.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ class _Steps:
         self.net = net
         self.params = {b: {name: to_host(a) for name, a in arrays.items()} for b, arrays in params.items()}
         self.steps: list[Step] = []
+        self.writers = self._writers()
         self.count = 0
         self.absorbed: dict[int, Tensor] = {}
         """Blocks whose map has been done with the block before."""
@@ -114,7 +115,8 @@ class _Steps:
             try:
                 self.values[block.index] = self.activation(block, self.map(block))
             except UnsupportedError as error:
-                raise UnsupportedError(f"block {block.index} ({block.name}, {block.map!r}, {block.activation!r}): {error}") from None
+                what = f"block {block.index} ({block.name}, {block.map!r}, {block.activation!r})"
+                raise UnsupportedError(f"{what}: {error}") from None
         end = self.values[len(self.net.blocks)]
         readers = self.net.children[0]
         tokens = all(isinstance(self.net.blocks[r - 1].map, maps.Embedding) for r in readers)
@@ -124,7 +126,9 @@ class _Steps:
         self.count += 1
         return Tensor(self.count - 1, shape, first)
 
-    def step(self, kind: str, inputs: Any, shape: Shape, block: Block | None = None, first: bool = False, **more: Any) -> Tensor:
+    def step(
+        self, kind: str, inputs: Any, shape: Shape, block: Block | None = None, first: bool = False, **more: Any
+    ) -> Tensor:
         """Record a step and return what it makes."""
         output = self.new(shape, first)
         arguments = {k: v for k, v in more.items() if k not in ("arrays", "owner")}
@@ -156,16 +160,17 @@ class _Steps:
         if block.index in self.absorbed:
             return self.absorbed[block.index]
         xs = tuple(self.values[p] for p in block.parents)
-        map_, owner = block.map, ""
+        map_: Map = block.map
+        owner = ""
         if isinstance(map_, maps.Tied):
-            map_, owner = map_.map, map_.to
+            owner, map_ = map_.to, map_.map
         more = {"arrays": {n: self.params[block.name][n] for n in block.trained()}, "owner": owner}
-        for kinds, write in self.writers().items():
+        for kinds, write in self.writers.items():
             if isinstance(map_, kinds):
                 return write(block, map_, xs, more if block.trained() else {})
         raise UnsupportedError(f"{type(map_).__name__} has no counterpart")
 
-    def writers(self) -> dict[Any, Any]:
+    def _writers(self) -> dict[Any, Any]:
         """Return who writes which map; the first that fits counts."""
         return {
             maps.Dropout: self.neutral("dropout", lambda m: {"rate": m.rate}),
@@ -359,7 +364,8 @@ class _Steps:
             return self.heads(block, act, z)
         kind = KINDS.get(type(act))
         if kind is None:
-            known = ", ".join(sorted(k.__name__ for k in (*KINDS, sigma.Heads, sigma.BatchNorm, sigma.LayerNorm, sigma.RMSNorm)))
+            others = (sigma.Heads, sigma.BatchNorm, sigma.LayerNorm, sigma.RMSNorm, sigma.GroupNorm)
+            known = ", ".join(sorted(k.__name__ for k in (*KINDS, *others)))
             raise UnsupportedError(f"the activation {type(act).__name__} has no counterpart; supported: {known}")
         name, arguments = kind
         given = {argument: float(getattr(act, argument)) for argument in arguments}

@@ -69,16 +69,18 @@ def load_safetensors(path: str | Path, net: Network) -> dict[str, dict[str, np.n
     ValueError
         If it is no such file, or names, shapes or types are not the network's, or a number is not finite.
     """
-    library = load("safetensors", "load_safetensors")
-    numpy = load("safetensors.numpy", "load_safetensors")
+    library, numpy = (load(module, "load_safetensors") for module in ("safetensors", "safetensors.numpy"))
     try:
         found: Mapping[str, Any] = numpy.load_file(path)
     except (library.SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
         raise ValueError(f"load_safetensors: {path} is no file of safetensors that NumPy reads: {error!r}") from None
     expected = {f"{b.name}.{n}": (b.name, n, s) for b in net.blocks for n, s in (b.trained() | b.tracked()).items()}
-    missing, extra = ([*map(str, sorted(names))][:MOST_NAMES] for names in (set(expected) - set(found), set(found) - set(expected)))
+    missing, extra = sorted(set(expected) - set(found))[:MOST_NAMES], sorted(set(found) - set(expected))[:MOST_NAMES]
     if missing or extra:
-        raise ValueError(f"load_safetensors: {path}: missing {missing}, unknown {extra}; expected the {len(expected)} names of {net!r}")
+        raise ValueError(
+            f"load_safetensors: {path}: missing {missing}, unknown {extra}; expected the {len(expected)} names of the network, "
+            f"such as {next(iter(expected), None)!r}"
+        )
     params: dict[str, dict[str, np.ndarray]] = {}
     kinds = {str(a.dtype) for a in found.values()}
     if len(kinds) > 1 or not kinds <= {"float32", "float64"}:

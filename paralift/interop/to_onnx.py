@@ -20,8 +20,8 @@ OPERATORS, VERSION = 20, 10
 def to_onnx(net: Network, params: Params, path: str | Path) -> None:
     """Write a network as a model of ONNX, in evaluation.
 
-    Its input ``x`` and its output ``y`` are those of the module that `to_torch` gives: samples on the first axis, their number free;
-    images and series channels first. Tokens are int64.
+    Its input ``x`` and its output ``y`` are those of the module that `to_torch` gives: samples on the first axis, their number
+    free; images and series channels first. Tokens are int64.
 
     Parameters
     ----------
@@ -41,7 +41,6 @@ def to_onnx(net: Network, params: Params, path: str | Path) -> None:
         If parameters do not fit the network.
     """
     onnx = load("onnx", "to_onnx")
-    load("onnx.helper", "to_onnx")
     model = _Model(onnx, steps_of(net, params), net).model
     onnx.checker.check_model(model, full_check=True)
     path = Path(path)
@@ -57,7 +56,9 @@ class _Model:
     """Nodes and numbers so far."""
 
     def __init__(self, onnx: Any, steps: Steps, net: Network) -> None:
-        self.onnx, self.nodes, self.initial = onnx, [], []
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.initial: list[Any] = []
         arrays = [a for step in steps.steps for a in step.arrays.values()]
         self.dtype = arrays[0].dtype if arrays else np.dtype(np.float32)
         real = onnx.helper.np_dtype_to_tensor_dtype(self.dtype)
@@ -67,9 +68,8 @@ class _Model:
             self.names[step.output.number] = self.write(step)
         self.node("Identity", self.names[steps.output.number], output="y")
         kind = onnx.TensorProto.INT64 if steps.tokens else real
-        graph = onnx.helper.make_graph(
-            self.nodes, "paralift", [self.described("x", kind, steps.input)], [self.described("y", real, steps.output)], self.initial
-        )
+        ends = [self.described("x", kind, steps.input)], [self.described("y", real, steps.output)]
+        graph = onnx.helper.make_graph(self.nodes, "paralift", *ends, self.initial)
         sets = [onnx.helper.make_opsetid("", OPERATORS)]
         self.model = onnx.helper.make_model(graph, opset_imports=sets, ir_version=VERSION, producer_name="paralift")
 
@@ -165,7 +165,8 @@ class _Model:
         """Means along one axis after another, as products with matrices; one box is all positions."""
         if set(step.arguments["output"]) == {1}:
             return self.node("GlobalAveragePool", x)
-        *down, across = (_means(spans, n).astype(self.dtype) for spans, n in zip(step.arguments["spans"], step.inputs[0].shape[1:], strict=True))
+        sizes = zip(step.arguments["spans"], step.inputs[0].shape[1:], strict=True)
+        *down, across = (_means(spans, n).astype(self.dtype) for spans, n in sizes)
         x = self.node("MatMul", x, across.T)
         return self.node("MatMul", down[0], x) if down else x
 

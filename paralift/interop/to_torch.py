@@ -45,7 +45,9 @@ class _Builder:
     def call(self, function: Callable, *args: Any, **keywords: Any) -> fx.Node:
         return self.graph.call_function(function, args, keywords)
 
-    def layer(self, step: Step, layer: nn.Module, x: fx.Node, before: Any = None, after: Any = None, fill: float = 0.0) -> fx.Node:
+    def layer(
+        self, step: Step, layer: nn.Module, x: fx.Node, before: Any = None, after: Any = None, fill: float = 0.0
+    ) -> fx.Node:
         """Call a layer of the block's name; `before` pads what it reads, `after` what it makes (or cuts, where negative)."""
         name = step.name or step.kind
         while name in self.layers:
@@ -64,7 +66,9 @@ class _Builder:
         for name, values in list(layer.named_parameters()):
             found = getattr(owner, name)
             if found.shape != values.shape or not torch.equal(found, values):
-                raise UnsupportedError(f"block {step.name} shares parameters with {step.owner}, which PyTorch keeps in another order")
+                raise UnsupportedError(
+                    f"block {step.name} shares parameters with {step.owner}, whose layer in PyTorch keeps them in another order"
+                )
             setattr(layer, name, found)
 
     def parameter(self, step: Step, name: str, values: np.ndarray, trained: bool = True) -> fx.Node:
@@ -78,10 +82,8 @@ class _Builder:
         return self.graph.get_attr(name)
 
     def embedding(self, step: Step, x: fx.Node) -> fx.Node:
-        return self.layer(step, _with(nn.Embedding, (*step.arrays["weight"].shape,), weight=step.arrays["weight"]), self.call_long(x))
-
-    def call_long(self, x: fx.Node) -> fx.Node:
-        return self.graph.call_method("long", (x,))
+        weight = step.arrays["weight"]
+        return self.layer(step, _with(nn.Embedding, weight.shape, weight=weight), self.graph.call_method("long", (x,)))
 
     def positions(self, step: Step, x: fx.Node) -> fx.Node:
         fixed = step.arguments["fixed"]
@@ -157,7 +159,15 @@ def _linear(step: Step) -> tuple:
 def _convolution(step: Step) -> tuple:
     a, weight, bias = step.arguments, step.arrays["weight"], step.arrays.get("bias")
     padding, around = _padding(a)
-    arguments = (weight.shape[-2] * a["groups"], weight.shape[-1], a["kernel"], a["stride"], padding, a["dilation"], a["groups"])
+    arguments = (
+        weight.shape[-2] * a["groups"],
+        weight.shape[-1],
+        a["kernel"],
+        a["stride"],
+        padding,
+        a["dilation"],
+        a["groups"],
+    )
     kind = (nn.Conv1d, nn.Conv2d)[len(a["kernel"]) - 1]
     return _with(kind, (*arguments, bias is not None), weight=_kernel(weight), bias=bias), around
 
@@ -165,7 +175,9 @@ def _convolution(step: Step) -> tuple:
 def _transpose(step: Step) -> tuple:
     a, weight, bias = step.arguments, step.arrays["weight"], step.arrays.get("bias")
     more = [b - c for b, c in zip(a["before"], a["after"], strict=True)]
-    padding, extra, cut = a["before"], more, None
+    padding: Any = a["before"]
+    extra: Any = more
+    cut = None
     if min(more) < 0:  # more is cut off behind than before
         padding, extra = 0, 0
         cut = [-n for b, c in zip(reversed(a["before"]), reversed(a["after"]), strict=True) for n in (b, c)]

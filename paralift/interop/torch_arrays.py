@@ -14,7 +14,7 @@ from paralift.interop.values import Entry
 def array(tensor: torch.Tensor) -> np.ndarray:
     """Return a copy of a tensor's values."""
     if tensor.dtype not in (torch.float32, torch.float64):
-        raise UnsupportedError(f"its numbers are {tensor.dtype}, supported: float32 and float64; convert it with module.float()")
+        raise UnsupportedError(f"its numbers are {tensor.dtype}, supported: float32, float64; module.float() converts them")
     return tensor.detach().cpu().numpy().copy()
 
 

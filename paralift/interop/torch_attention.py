@@ -47,6 +47,7 @@ def encoder_layer(tape: Tape, name: str, module: Any, x: Value, shape: Shape, ca
     ]
     inner = [*linear_entries(module.linear1), *linear_entries(module.linear2)]
     first, second = (LayerNorm(width, norm.eps) for norm in (module.norm1, module.norm2))
+    layers: list[Any]
     if module.norm_first:
         layers = [Residual(first, *attend), Residual(second, *forward)]
         entries = [*_norm(module.norm1), *weights, *_norm(module.norm2), *inner]

@@ -16,7 +16,7 @@ from paralift.interop import torch_activations as activations
 from paralift.interop import torch_layers as layers
 from paralift.interop.optional import UnsupportedError
 from paralift.interop.torch_arrays import array
-from paralift.interop.values import Entry, Tape, Value, last_index, plain_index
+from paralift.interop.values import Entry, Tape, Value, last_index
 from paralift.lifted import maps
 from paralift.lifted.maps.base import Shape
 from paralift.lifted.maps.positions import sinusoids
@@ -25,8 +25,29 @@ Arguments = tuple[Any, ...]
 Keywords = Mapping[str, Any]
 
 RENUMBER = {
-    *(torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze, torch.movedim, torch.swapaxes),
-    *("flatten", "unflatten", "reshape", "view", "permute", "transpose", "squeeze", "unsqueeze", "movedim", "swapaxes", "contiguous"),
+    *(
+        torch.flatten,
+        torch.reshape,
+        torch.permute,
+        torch.transpose,
+        torch.squeeze,
+        torch.unsqueeze,
+        torch.movedim,
+        torch.swapaxes,
+    ),
+    *(
+        "flatten",
+        "unflatten",
+        "reshape",
+        "view",
+        "permute",
+        "transpose",
+        "squeeze",
+        "unsqueeze",
+        "movedim",
+        "swapaxes",
+        "contiguous",
+    ),
     *("clone", "detach", torch.clone),
 }
 """What moves no number to another sample and computes nothing."""
@@ -89,7 +110,7 @@ def renumbered(x: Value, function: Callable[[torch.Tensor], torch.Tensor], count
         if samples.shape[1] == entries and (samples // entries == np.arange(count)[:, None]).all():
             place = np.argsort(samples[0])
             return replace(x, index=place[x.index], shape=result.shape[:axis] + result.shape[axis + 1 :], samples=axis)
-    raise UnsupportedError("it leaves numbers out, or brings those of several samples together; supported: views of whole samples")
+    raise UnsupportedError("it leaves numbers out, or brings several samples together; supported: views of whole samples")
 
 
 def _call(function: Any, x: torch.Tensor, args: Arguments, keywords: Keywords) -> torch.Tensor:
@@ -125,12 +146,12 @@ def _positions(tape: Tape, name: str, x: Value, y: torch.Tensor) -> Value:
     table = y.reshape(y.shape[-2:]) if y.numel() == y.shape[-2] * y.shape[-1] else y
     if len(x.shape) != 2 or tuple(table.shape) != x.shape:
         raise UnsupportedError(f"it adds a tensor of shape {tuple(y.shape)} to samples of shape {x.shape}")
-    x = tape.plain(x)
-    values = array(table)
+    x, values = tape.plain(x), array(table)
+    length, width = x.shape
     if not isinstance(y, nn.Parameter):
-        if np.allclose(values, sinusoids(*x.shape, "float64"), atol=1e-6):
-            return replace(x, op=tape.add(name, [x], [maps.Positions(*x.shape, kind="sinusoidal")]))
-    return replace(x, op=tape.add(name, [x], [maps.Positions(*x.shape)], [Entry("position", values, y)]))
+        if np.allclose(values, sinusoids(length, width, "float64"), atol=1e-6):
+            return replace(x, op=tape.add(name, [x], [maps.Positions(length, width, kind="sinusoidal")]))
+    return replace(x, op=tape.add(name, [x], [maps.Positions(length, width)], [Entry("position", values, y)]))
 
 
 def _mean(tape: Tape, name: str, x: Value, dim: Any = None, keepdim: bool = False, *, shape: Shape) -> Value:
@@ -163,4 +184,6 @@ def _name(function: Any) -> str:
     return function if isinstance(function, str) else function.__name__
 
 
-SUPPORTED = RENUMBER | ADD | SUBTRACT | MULTIPLY | DIVIDE | MEAN | CONCATENATE | DROP | SOFTMAX | {*activations.FUNCTIONS, *MODULE}
+SUPPORTED = (
+    RENUMBER | ADD | SUBTRACT | MULTIPLY | DIVIDE | MEAN | CONCATENATE | DROP | SOFTMAX | {*activations.FUNCTIONS, *MODULE}
+)

@@ -30,7 +30,8 @@ def linear(tape: Tape, name: str, module: nn.Linear, x: Value, shape: Shape) -> 
     if bias is None and any(e.source is weight for op in tape.ops for e in op.entries if e.name == "weight"):
         if (order == np.arange(order.size)).all():
             layer: Any = maps.Readout(module.out_features, module.in_features)
-            return Value(tape.add(name, [x], [layer], [Entry("weight", array(weight), weight)]), plain_index(shape), shape, x.samples)
+            op = tape.add(name, [x], [layer], [Entry("weight", array(weight), weight)])
+            return Value(op, plain_index(shape), shape, x.samples)
     layer = maps.Linear(module.in_features, module.out_features, bias is not None)
     return Value(tape.add(name, [x], [layer], linear_entries(module, order)), plain_index(shape), shape, x.samples)
 
@@ -82,9 +83,12 @@ def pooling(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value
     check_arguments(module, wanted)
     x = channels(tape, x)
     kinds = {
-        "MaxPool1d": maps.MaxPool1d, "MaxPool2d": maps.MaxPool2d, "AvgPool1d": maps.AveragePool1d, "AvgPool2d": maps.AveragePool2d,
-    }  # fmt: skip
-    kind = kinds[type(module).__name__]
+        nn.MaxPool1d: maps.MaxPool1d,
+        nn.MaxPool2d: maps.MaxPool2d,
+        nn.AvgPool1d: maps.AveragePool1d,
+        nn.AvgPool2d: maps.AveragePool2d,
+    }
+    kind = kinds[type(module)]
     stride = None if size(module.stride) == size(module.kernel_size) else size(module.stride)
     layer = kind(size(module.kernel_size), stride, size(module.padding))
     return positioned(tape, name, x, layer, shape)
@@ -115,15 +119,18 @@ def upsample(tape: Tape, name: str, module: nn.Upsample, x: Value, shape: Shape)
 
 
 def batch_norm(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value:
-    """Running statistics are carried; gain and shift are a diagonal map behind the activation."""
+    """Carry the running statistics; gain and shift are a diagonal map behind the activation."""
     if module.running_mean is None:
         raise UnsupportedError("track_running_stats is False, supported: True: evaluation uses running statistics")
     if module.momentum is None or not 0 < module.momentum <= 1:
         raise UnsupportedError(f"momentum is {module.momentum}, supported: numbers in (0, 1]")
     x, order = channelled(tape, x)
     statistics = [Entry("mean", array(module.running_mean)[order]), Entry("variance", array(module.running_var)[order])]
-    activation = sigma.BatchNormalise(module.eps, module.momentum)
-    return normalised(tape, name, module, x, order, activation, sigma.BatchNorm(len(order), module.eps, module.momentum), statistics)
+    activation, layer = (
+        sigma.BatchNormalise(module.eps, module.momentum),
+        sigma.BatchNorm(order.size, module.eps, module.momentum),
+    )
+    return normalised(tape, name, module, x, order, activation, layer, statistics)
 
 
 def layer_norm(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value:
@@ -139,7 +146,7 @@ def layer_norm(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Va
 
 
 def group_norm(tape: Tape, name: str, module: Any, x: Value, shape: Shape) -> Value:
-    """Groups of consecutive channels; instances are groups of one channel."""
+    """Normalise groups of consecutive channels; instances are groups of one channel."""
     if getattr(module, "running_mean", None) is not None:
         raise UnsupportedError("track_running_stats is True, supported: False")
     x = channels(tape, x)
@@ -216,4 +223,4 @@ MODULES: dict[type, Translate] = {
     nn.TransformerEncoderLayer: encoder_layer,
     nn.TransformerEncoder: encoder,
 }
-"""What is supported, by the module's type; `nn.MultiheadAttention` and modules that only renumber are told apart in `from_torch`."""
+"""What is supported, by the module's type; `from_torch` itself knows `nn.MultiheadAttention` and modules that only renumber."""

@@ -11,11 +11,11 @@ from paralift.lifted.network import Network, Params
 def from_torch(module: Any, example: Any) -> tuple[Network, dict[str, dict[str, Any]]]:
     """Return a network that computes what a module of PyTorch computes in evaluation, and its parameters.
 
-    The module's forward is traced by ``torch.fx`` and translated call by call; docs/interop.md lists what is known. Images lie
-    channels last in ParaLift: samples (C, H, W) of the module are samples (H, W, C) of the network, at its input and at its
+    The module's forward is traced by ``torch.fx`` and translated call by call; docs/interop.md lists what is known. Images
+    lie channels last in ParaLift: samples (C, H, W) of the module are samples (H, W, C) of the network, at its input and at its
     output. Series (C, L) become (L, C) where convolutions, pooling or batch normalisation read or make them, while tokens
-    (T, features) and vectors stay as they are. What is between needs no thought: the weights of a layer behind a flattened image
-    are put in order.
+    (T, features) and vectors stay as they are. What is between needs no thought: the weights of a layer behind a flattened
+    image are put in order.
 
     Parameters
     ----------
@@ -53,13 +53,14 @@ def to_torch(net: Network, params: Params) -> Any:
     ----------
     net : Network
     params : mapping
-        In the structure of ``net.init()``, copied. Dropout and batch normalisation act as in PyTorch when the module is trained.
+        In the structure of ``net.init()``, copied.
 
     Returns
     -------
     module : torch.fx.GraphModule
-        In evaluation. Layers have their blocks' names. It counts samples by the first axis and takes images and series channels
-        first, the other way round than `from_torch`: what that took from PyTorch, this takes, too. Tokens may be of any type.
+        In evaluation; dropout and batch normalisation act as in PyTorch when it is trained. Layers have their blocks' names. It
+        takes images and series channels first: what the module took that `from_torch` was given, this takes, too, with samples
+        on the first axis. Tokens may be of any type.
 
     Raises
     ------

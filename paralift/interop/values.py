@@ -1,8 +1,8 @@
 """What a tensor of PyTorch is in ParaLift: the same numbers, perhaps in another order.
 
-PyTorch keeps channels first, ParaLift last. Nothing is moved for that: each value says, number by number, where PyTorch has what
-ParaLift holds. Views, transposes and flattening then only renumber, and a layer that reads the value takes its weights in the order
-that it finds. A move of numbers, a `Permute`, is left where a layer of PyTorch really works along another axis.
+PyTorch keeps channels first, ParaLift last. Nothing is moved for that: each value says, number by number, where PyTorch has
+what ParaLift holds. Views, transposes and flattening then only renumber, and a layer that reads the value takes its weights in
+the order that it finds. A move of numbers, a `Permute`, is left where a layer of PyTorch really works along another axis.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ class Tape:
                         value = replace(value, op=self.add("permute", [value], [Permute(*order)]), index=index)
                     return self._reshaped(value, shape)
         raise UnsupportedError(
-            f"its input of shape {value.shape} lies in ParaLift as {value.index.shape} in an order that no permutation of these "
-            "axes turns into the one needed: the axes were split or joined before they were exchanged"
+            f"its input of shape {value.shape} lies in ParaLift as {value.index.shape} in an order that no permutation of "
+            "these axes turns into the one needed: the axes were split or joined before they were exchanged"
         )
 
     def _reshaped(self, value: Value, shape: Shape) -> Value:

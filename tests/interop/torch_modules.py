@@ -63,12 +63,14 @@ def _image(draw):
 def _series(draw):
     wider = draw(st.integers(1, 4))
     layers = [nn.Conv1d(2, wider, draw(st.sampled_from((1, 3))), padding=draw(st.sampled_from((0, "same"))))]
-    layers += draw(st.sampled_from(([nn.BatchNorm1d(wider)], [nn.MaxPool1d(2)], [nn.AvgPool1d(2)], [nn.ConvTranspose1d(wider, 2, 3)])))
+    behind = (nn.BatchNorm1d(wider), nn.MaxPool1d(2), nn.AvgPool1d(2), nn.ConvTranspose1d(wider, 2, 3))
+    layers += [draw(st.sampled_from(behind))]
     return [*layers, draw(st.sampled_from(ACTIVATIONS))()], (2, 6)
 
 
 def _tokens(draw):
-    layer = nn.TransformerEncoderLayer(4, draw(st.sampled_from((1, 2))), 6, 0.1, batch_first=True, norm_first=draw(st.booleans()))
+    heads, before = draw(st.sampled_from((1, 2))), draw(st.booleans())
+    layer = nn.TransformerEncoderLayer(4, heads, 6, 0.1, batch_first=True, norm_first=before)
     return [nn.Embedding(7, 4), layer, nn.Linear(4, 3), draw(st.sampled_from((nn.Softmax(-1), nn.Identity())))], (5,)
 
 
