@@ -26,6 +26,8 @@ TOLERANCE = 1e-4
 """How far outputs may be apart, relative to the largest: rounding through many layers, but no other order of axes."""
 ENCODERS = {nn.TransformerEncoderLayer: encoder_layer, nn.TransformerEncoder: encoder}
 VIEWS = (nn.Flatten, nn.Unflatten)
+ABOUT = ("shape", "ndim", "dtype", "device", "size", "dim")
+"""What a forward may ask of a tensor without reading its numbers."""
 
 
 class Trace(fx.Tracer):
@@ -68,6 +70,7 @@ def _converted(module: nn.Module, example: torch.Tensor) -> tuple[Network, Param
         shape = found.input.index.shape
         net, params = assemble(found.tape.ops, found.output.op, shape, np.dtype(str(dtype).removeprefix("torch.")))
         _compare(net, params, module, batch, found)
+        _compare(net, params, module, _other(batch), found)  # so that nothing of the example has become a constant
     return net, params
 
 
@@ -156,14 +159,14 @@ def _node(root: nn.Module, node: fx.Node, tape: Tape, values: Any, concrete: Any
     where = str(node.target).removeprefix("0").lstrip(".") or "the module"
     what = f"the call of {node.target}" if module is None else f"{where} = {module!r}"
     try:
-        if node.op == "call_function" and node.target is getattr and isinstance(args[0], Value):
-            return None
-        if node.op == "call_method" and node.target in ("size", "dim"):
+        if node.target is getattr and args[1] in ABOUT or node.op == "call_method" and node.target in ABOUT:
             return None
         if isinstance(module, nn.MultiheadAttention):
             return _attention(tape, _name(node), module, args, keywords)
         if node.target is operator.getitem and isinstance(args[0], tuple):
-            return args[0][args[1]]
+            if args[1] != 0:
+                raise UnsupportedError("supported: what attention gives, but not its weights")
+            return args[0][0]
         if not isinstance(result, torch.Tensor):
             raise UnsupportedError(f"it returns {type(result).__name__}, supported: tensors")
         if not any(isinstance(a, Value) for a in _leaves((args, keywords))):
@@ -173,7 +176,7 @@ def _node(root: nn.Module, node: fx.Node, tape: Tape, values: Any, concrete: Any
         value = _call(tape, node, module, args, keywords, shape, count)
     except SamplesAxisError as error:
         raise SamplesAxisError(f"{what}: {error}") from None
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError) as error:  # also arguments that its counterpart does not have
         raise UnsupportedError(f"{what}: {error}") from None
     if (*value.shape[: value.samples], count, *value.shape[value.samples :]) != tuple(result.shape):
         raise UnsupportedError(f"{what}: its output has shape {tuple(result.shape)}, in ParaLift samples of {value.shape}")
@@ -242,7 +245,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _compare(net: Network, params: Params, module: nn.Module, batch: torch.Tensor, found: Found) -> None:
-    """Raise UnsupportedError unless both give the same for the example."""
+    """Raise UnsupportedError unless both give the same for these samples."""
     dtype = next((a.dtype for block in params.values() for a in block.values()), np.dtype(np.float32))
     x = _in_order(batch, found.input).astype(dtype)
     with torch.no_grad():
@@ -254,6 +257,14 @@ def _compare(net: Network, params: Params, module: nn.Module, batch: torch.Tenso
             f"for the example the network's outputs differ by {difference:.3g} from the module's: it does in evaluation what "
             "its trace does not show, or its numbers are not finite"
         )
+
+
+def _other(batch: torch.Tensor) -> torch.Tensor:
+    """Return other samples of the same kind."""
+    if not batch.is_floating_point():
+        return batch.flip(-1)
+    noise = torch.randn(batch.shape, generator=torch.Generator().manual_seed(0), dtype=batch.dtype)
+    return batch + 0.1 * noise.to(batch.device)
 
 
 def _in_order(tensor: torch.Tensor, value: Value) -> np.ndarray:

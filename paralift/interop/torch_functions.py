@@ -76,6 +76,8 @@ MODULE: dict[Any, Callable[..., nn.Module]] = {
 
 def translate(tape: Tape, name: str, function: Any, args: Arguments, keywords: Keywords, shape: Shape, count: int) -> Value:
     """Return the value of a call; `shape` is that of PyTorch's output sample, `count` the samples of the trace."""
+    if not args:
+        args, keywords = (keywords["input"],), {k: v for k, v in keywords.items() if k != "input"}
     if function in RENUMBER:
         return renumbered(args[0], lambda x: _call(function, x, args[1:], keywords), count)
     if function in ADD | SUBTRACT | MULTIPLY | DIVIDE or function in (operator.neg, torch.neg, "neg"):
@@ -125,11 +127,13 @@ def _arithmetic(tape: Tape, name: str, function: Any, args: Arguments, keywords:
     if function in ADD | SUBTRACT:
         if isinstance(x, Value) and isinstance(y, Value):
             return _sum(tape, name, x, y, weight)
-        if isinstance(x, Value) and isinstance(y, torch.Tensor) and function in ADD and y.ndim >= 2:
-            return _positions(tape, name, x, y)
-        raise UnsupportedError("supported: sums of two tensors, or of tokens and a tensor of positions (tokens, features)")
+        if isinstance(x, Value) and isinstance(y, torch.Tensor) and function in ADD:
+            return _constant(tape, name, x, y, "shift")
+        raise UnsupportedError("supported: sums of two tensors, or with one of shifts (features,) or positions (tokens, features)")
+    if isinstance(x, Value) and isinstance(y, torch.Tensor) and function in MULTIPLY:
+        return _constant(tape, name, x, y, "gain")
     if not isinstance(x, Value) or isinstance(y, Value) or not isinstance(y, int | float):
-        raise UnsupportedError("supported: products with a number")
+        raise UnsupportedError("supported: products with a number, or with a tensor of gains (features,)")
     factor = 1.0 / y if function in DIVIDE else float(y)
     return replace(x, op=tape.add(name, [x], [maps.Combine(factor)]))
 
@@ -142,11 +146,22 @@ def _sum(tape: Tape, name: str, x: Value, y: Value, weight: float) -> Value:
     return replace(x, op=tape.add(name, [x, y], [layer]))
 
 
-def _positions(tape: Tape, name: str, x: Value, y: torch.Tensor) -> Value:
-    table = y.reshape(y.shape[-2:]) if y.numel() == y.shape[-2] * y.shape[-1] else y
-    if len(x.shape) != 2 or tuple(table.shape) != x.shape:
-        raise UnsupportedError(f"it adds a tensor of shape {tuple(y.shape)} to samples of shape {x.shape}")
-    x, values = tape.plain(x), array(table)
+def _constant(tape: Tape, name: str, x: Value, y: torch.Tensor, role: str) -> Value:
+    """Return the value with a tensor added (or multiplied): one number for each entry of an axis, or for each of all tokens."""
+    shape = (*(1,) * (len(x.shape) - y.ndim), *y.shape[-len(x.shape) :])
+    axes = [axis for axis, n in enumerate(shape) if n != 1]
+    fits = y.ndim and int(np.prod(shape)) == y.numel() and all(shape[axis] == x.shape[axis] for axis in axes)
+    if fits and len(axes) == 1:
+        x, order = tape.last(x, axes[0])
+        values = {"gain": np.ones(order.size), "shift": np.zeros(order.size)} | {role: array(y).reshape(-1)[order]}
+        entries = [Entry(k, v, y if k == role else None) for k, v in values.items()]
+        return replace(x, op=tape.add(name, [x], [maps.Diagonal(order.size)], entries))
+    if fits and role == "shift" and shape == x.shape and len(shape) == 2:
+        return _positions(tape, name, tape.plain(x), y, array(y).reshape(shape))
+    raise UnsupportedError(f"it joins samples of shape {x.shape} with a tensor of shape {tuple(y.shape)}")
+
+
+def _positions(tape: Tape, name: str, x: Value, y: torch.Tensor, values: np.ndarray) -> Value:
     length, width = x.shape
     if not isinstance(y, nn.Parameter):
         if np.allclose(values, sinusoids(length, width, "float64"), atol=1e-6):

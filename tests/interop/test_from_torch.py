@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import networks
 import numpy as np
 import pytest
 import torch_modules
@@ -9,7 +10,9 @@ from hypothesis import given, settings
 from torch_modules import nn, torch
 
 import paralift as pl
+from paralift.expressions import parse
 from paralift.lifted.activations import BatchNormalise
+from paralift.vocabulary import NETWORK
 
 TOLERANCE = 1e-5
 
@@ -49,6 +52,7 @@ def test_resnet18_of_pytorchs_layers():
     module = torch_modules.resnet18(width=4, classes=5)
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     net, params = check(module, x, channels_last)
+    assert parse(net.source, NETWORK).build().source == net.source  # what configurations and checkpoints keep
     assert isinstance(net, pl.Graph) and net.input_shape == (32, 32, 3) and net.output_shape == (5,)
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
     blocks = [b for b in net.blocks if isinstance(b.activation, BatchNormalise)]
@@ -83,6 +87,13 @@ def test_forwards_that_are_functions(name):
     module = torch_modules.moved(torch_modules.Written(forward, **layers()))
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     check(module, x, channels_last if len(shape) == 3 else as_it_is)
+
+
+@pytest.mark.parametrize("name", ["series", "norms and pools", "residual network"])
+def test_what_went_to_pytorch_comes_back(name):
+    net, params, x = networks.made(name)
+    again, values = pl.from_torch(pl.to_torch(net, params), torch.from_numpy(networks.first(name, x)))
+    np.testing.assert_allclose(again.apply(values, x), net.apply(params, x), rtol=0, atol=TOLERANCE)
 
 
 def test_a_module_keeps_its_mode_and_its_parameters():
@@ -126,6 +137,12 @@ REFUSED = {
         torch_modules.Written(lambda self, x: x if x.sum() > 0 else -x),
         (3,),
         "torch.fx cannot trace .*must not decide",
+    ),
+    "an attribute": (torch_modules.Written(lambda self, x: x + x.data), (3,), "call of .*getattr"),
+    "weights of attention": (
+        torch_modules.Written(lambda self, x: self.a(x, x, x)[1], a=nn.MultiheadAttention(2, 1, batch_first=True)),
+        (3, 2),
+        "but not its weights",
     ),
     "samples mixed": (torch_modules.Written(lambda self, x: x.flatten()), (3,), "several samples together"),
     "half precision": (nn.Linear(3, 4).half(), (3,), "float16, supported: float32, float64; module.float"),

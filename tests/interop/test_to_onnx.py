@@ -26,6 +26,8 @@ def run(path, x):
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_outputs_are_the_networks(name, tmp_path):
+    if name == "padding of one side":
+        pytest.importorskip("onnxruntime", reason="no onnxruntime; the reference of onnx exchanges sides of MaxPool's padding")
     net, params, x = networks.made(name)
     path = tmp_path / "net.onnx"
     pl.to_onnx(net, params, path)

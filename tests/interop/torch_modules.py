@@ -113,6 +113,11 @@ FORWARDS = {
         lambda: {"a": nn.Conv2d(2, 1, 1), "fc": nn.Linear(4 * 9, 2)},
         (2, 3, 3),
     ),
+    "gains and shifts of features": (
+        lambda self, x: (self.gain * torch.flatten(input=x, start_dim=1)).unflatten(1, (3, 4, 5)).add(2 * x + self.shift).mean((2, 3)),
+        lambda: {"gain": nn.Parameter(torch.ones(60)), "shift": nn.Parameter(torch.ones(1, 3, 1, 1))},
+        (3, 4, 5),
+    ),
     "attention alone": (
         lambda self, x: self.attention(x, x, x, need_weights=False)[0] + x,
         lambda: {"attention": nn.MultiheadAttention(4, 2, batch_first=True)},
