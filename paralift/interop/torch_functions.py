@@ -129,7 +129,7 @@ def _arithmetic(tape: Tape, name: str, function: Any, args: Arguments, keywords:
             return _sum(tape, name, x, y, weight)
         if isinstance(x, Value) and isinstance(y, torch.Tensor) and function in ADD:
             return _constant(tape, name, x, y, "shift")
-        raise UnsupportedError("supported: sums of two tensors, or with one of shifts (features,) or positions (tokens, features)")
+        raise UnsupportedError("supported: sums of two tensors, or with one of shifts (features,) or (tokens, features)")
     if isinstance(x, Value) and isinstance(y, torch.Tensor) and function in MULTIPLY:
         return _constant(tape, name, x, y, "gain")
     if not isinstance(x, Value) or isinstance(y, Value) or not isinstance(y, int | float):

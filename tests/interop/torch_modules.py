@@ -114,7 +114,9 @@ FORWARDS = {
         (2, 3, 3),
     ),
     "gains and shifts of features": (
-        lambda self, x: (self.gain * torch.flatten(input=x, start_dim=1)).unflatten(1, (3, 4, 5)).add(2 * x + self.shift).mean((2, 3)),
+        lambda self, x: (
+            (self.gain * torch.flatten(input=x, start_dim=1)).unflatten(1, (3, 4, 5)).add(2 * x + self.shift).mean((2, 3))
+        ),
         lambda: {"gain": nn.Parameter(torch.ones(60)), "shift": nn.Parameter(torch.ones(1, 3, 1, 1))},
         (3, 4, 5),
     ),
