@@ -81,6 +81,14 @@ def test_a_language_model_with_positions_mask_and_a_shared_table():
     assert back.embedding1.weight is back.readout1.weight
 
 
+@pytest.mark.parametrize("name", torch_modules.SINGLE)
+def test_every_module_of_the_page_alone(name):
+    module, shape = torch_modules.SINGLE[name]
+    moved = channels_last if len(shape) > 1 else as_it_is
+    x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
+    check(torch_modules.moved(module), x, moved, moved)
+
+
 @pytest.mark.parametrize("name", torch_modules.FORWARDS)
 def test_forwards_that_are_functions(name):
     forward, layers, shape = torch_modules.FORWARDS[name]

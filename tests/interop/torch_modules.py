@@ -74,6 +74,19 @@ def _tokens(draw):
     return [nn.Embedding(7, 4), layer, nn.Linear(4, 3), draw(st.sampled_from((nn.Softmax(-1), nn.Identity())))], (5,)
 
 
+_ALONE = (
+    *((m, (3,)) for m in (nn.ReLU6(), nn.LeakyReLU(0.2), nn.Hardtanh(-0.5, 1.0), nn.Sigmoid(), nn.Softsign(), nn.ELU(0.5))),
+    *((m, (3,)) for m in (nn.Softplus(), nn.Softshrink(0.3), nn.SiLU(), nn.GELU("tanh"), nn.Softmax(1))),
+    *((m, (2, 4, 6)) for m in (nn.Upsample(scale_factor=2), nn.AdaptiveMaxPool2d((2, 3)), nn.InstanceNorm2d(2, affine=True))),
+    *((m, (2, 4, 6)) for m in (nn.AvgPool2d((2, 3), padding=(1, 0)), nn.Conv2d(2, 2, 3, dilation=(1, 2)), nn.Softmax(1))),
+    *((m, (2, 6)) for m in (nn.InstanceNorm1d(2), nn.AdaptiveAvgPool1d(4), nn.AdaptiveMaxPool1d(3), nn.GroupNorm(1, 2))),
+    *((m, (2, 6)) for m in (nn.ConvTranspose1d(2, 4, 3, 2, 1, groups=2), nn.BatchNorm1d(2, affine=False))),
+    (nn.LayerNorm((2, 4, 6)), (2, 4, 6)),
+)
+SINGLE = {f"{type(module).__name__} {shape}": (module, shape) for module, shape in _ALONE}
+"""Modules alone, and the shape of a sample; series and images are channels first."""
+
+
 class Written(nn.Module):
     """A module with the forward given, and layers of these names."""
 
