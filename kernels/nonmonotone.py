@@ -18,6 +18,8 @@ FAR = 1000.0
 CUBIC = 0.044715
 TWICE_ROOT = 2 * math.sqrt(2 / math.pi)
 """GELU's gate is 1 / (1 + exp(-TWICE_ROOT (z + CUBIC z^3)))."""
+HALF_ROOT, DENSITY = math.sqrt(0.5), 1 / math.sqrt(2 * math.pi)
+"""The exact one is erfc(-HALF_ROOT z) / 2, with the slope DENSITY exp(-z^2/2)."""
 
 
 @register_jitable(forceinline=True)
@@ -63,6 +65,24 @@ def gelu_slope(z, a, b):
     return gate(u) * (T(1) + T(TWICE_ROOT) * y * (T(1) + T(3 * CUBIC) * y * y) * gate(-u))
 
 
+@register_jitable(forceinline=True)
+def exact_gate(z):
+    T = type(z)
+    return T(0.5) * T(math.erfc(-T(HALF_ROOT) * z))
+
+
+@register_jitable(forceinline=True)
+def gelu_exact_sigma(z, a, b):
+    return (held(z) if z < type(z)(0) else z) * exact_gate(z)
+
+
+@register_jitable(forceinline=True)
+def gelu_exact_slope(z, a, b):
+    T = type(z)
+    y = held(z)
+    return exact_gate(z) + y * T(DENSITY) * exp_minus(T(0.5) * y * y)
+
+
 GATE = f"""
 template <typename T> __device__ inline T held(T z) {{
   return z < -T({FAR}) ? -T({FAR}) : z > T({FAR}) ? T({FAR}) : z;
@@ -103,6 +123,24 @@ template <typename T> struct Act {{
   __device__ T slope(T z) const {{
     const T y = held(z), u = gelu_inner(z);
     return gate(u) * (T(1) + T({TWICE_ROOT}) * y * (T(1) + T({3 * CUBIC}) * y * y) * gate(-u));
+  }}
+}};
+""",
+)
+
+GELU_EXACT = Scalar(
+    "gelu_exact",
+    gelu_exact_sigma,
+    gelu_exact_slope,
+    cuda=GATE
+    + f"""
+template <typename T> struct Act {{
+  T a, b;
+  __device__ static T exact_gate(T z) {{ return T(0.5) * erfc(-T({HALF_ROOT}) * z); }}
+  __device__ T sigma(T z) const {{ return (z < T(0) ? held(z) : z) * exact_gate(z); }}
+  __device__ T slope(T z) const {{
+    const T y = held(z);
+    return exact_gate(z) + y * T({DENSITY}) * exp(T(-0.5) * y * y);
   }}
 }};
 """,

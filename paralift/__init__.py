@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from paralift import callbacks, data, losses, methods, networks, optim
+from paralift.interop import from_torch, load_safetensors, save_safetensors, to_onnx, to_torch
 from paralift.kernels.draw import sample_keys
 from paralift.lifted.activations import (
     ELU,
@@ -57,6 +58,7 @@ from paralift.lifted.maps import (
     MaxPool1d,
     MaxPool2d,
     Mix,
+    Permute,
     Positions,
     Readout,
     Reshape,
@@ -115,6 +117,7 @@ __all__ = [
     "fit",
     "Flatten",
     "Free",
+    "from_torch",
     "GELU",
     "GlobalAverage",
     "Graph",
@@ -133,6 +136,7 @@ __all__ = [
     "LiftedClassifier",
     "LiftedRegressor",
     "Linear",
+    "load_safetensors",
     "losses",
     "MaxPool1d",
     "MaxPool2d",
@@ -142,6 +146,7 @@ __all__ = [
     "Nudged",
     "optim",
     "Parallel",
+    "Permute",
     "Plan",
     "Positions",
     "Quantizer",
@@ -155,6 +160,7 @@ __all__ = [
     "Result",
     "RMSNorm",
     "sample_keys",
+    "save_safetensors",
     "Scores",
     "Sequential",
     "Sigmoid",
@@ -166,6 +172,8 @@ __all__ = [
     "Sparsemax",
     "Tanh",
     "Tied",
+    "to_onnx",
+    "to_torch",
     "Upsample",
     "value_and_grad",
 ]

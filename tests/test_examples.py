@@ -33,5 +33,11 @@ def test_autoencoder(capsys):
     assert float(dense[2]) < float(sparse[2]) < 0.5
 
 
+def test_from_torch(capsys):
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install paralift[torch]")
+    here, there = (float(line.split()[-1]) for line in run("from_torch", capsys)[-2:])
+    assert here == there >= 0.9
+
+
 def test_all_scripts_are_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder", "from_torch"}

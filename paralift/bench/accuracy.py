@@ -18,7 +18,7 @@ from paralift.bench import report, torch_reference
 from paralift.bench.studies import STUDIES, Study
 from paralift.data import Dataset
 from paralift.launch import LaunchError, mpi_environment, mpirun_command
-from paralift.training.result import evaluate
+from paralift.training.result import Reason, evaluate
 
 CHILD = Path(__file__).parent / "children" / "study_fit.py"
 DEADLINE = 7200.0
@@ -80,6 +80,8 @@ def fit(study: Study, data: Dataset, column: str, way: str, comm: Any = None) ->
             study.network, data, method=chosen.method, optimizer=pl.optim.Adam(study.rate), epochs=study.epochs,
             batch_size=study.batch_size, seed=seed, comm=comm, stages=chosen.ranks, progress=False,
         )  # fmt: skip
+    if result.reason is not Reason.EPOCHS_DONE:
+        raise OSError(f"{study.name}, {column}, {way}: {result.reason}")
     last = result.history[-1]
     return {score: float(last[f"test_{score}"]) for score in SCORES}
 

@@ -155,7 +155,8 @@ def shakespeare(quick: bool) -> Study:
     network = pl.networks.transformer(data.n_classes, length, width, depth)
     shown = f"{network.n_parameters} parameters, {data.train.n_samples} x {length} characters"
     chosen = ways((DEFAULT, BACKPROP), ()) if quick else ways()
-    return Study("shakespeare", network, shown, epochs, _seeds(data, quick), chosen, RATE, batch_size, "loss")
+    rate = pl.optim.Cosine(2e-3, warmup=0 if quick else 100)
+    return Study("shakespeare", network, shown, epochs, _seeds(data, quick), chosen, rate, batch_size, "loss")
 
 
 def text_file() -> Path:

@@ -209,7 +209,7 @@ class Adam(Rule):
     """
 
     decoupled: ClassVar[bool] = False
-    kappa: ClassVar[float] = 1.5
+    kappa: ClassVar[float] = 2.0
 
     rate: Schedule | float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)

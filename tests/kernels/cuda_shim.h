@@ -13,7 +13,7 @@
 #define __device__
 #define __shared__ static
 
-using std::atan, std::exp, std::expm1, std::fabs, std::floor, std::log, std::log1p, std::max, std::min, std::pow;
+using std::atan, std::erfc, std::exp, std::expm1, std::fabs, std::floor, std::log, std::log1p, std::max, std::min, std::pow;
 using std::sqrt, std::tanh;
 
 struct Index { unsigned x = 0, y = 0, z = 0; };

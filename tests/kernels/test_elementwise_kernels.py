@@ -36,7 +36,7 @@ PROXIMAL = (
     *(Tanh(), Sigmoid(), Arctan(), ISRU(), Softsign(), ELU(0.5), Softplus()),
     *(Quantizer(4), Quantizer((-1.0, 0.0, 0.3, 2.0))),
 )
-EVERY = (*PROXIMAL, GELU(), SiLU())
+EVERY = (*PROXIMAL, GELU(), GELU(exact=True), SiLU())
 DIFFERENTIABLE = tuple(act for act in EVERY if not isinstance(act, Quantizer))
 DTYPES = ("float32", "float64")
 LIBRARIES = ("numpy", "strict")

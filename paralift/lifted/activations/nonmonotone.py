@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from paralift.kernels import nonmonotone as scalars
-from paralift.kernels.arrays import Array
-from paralift.kernels.nonmonotone import CUBIC, FAR, TWICE_ROOT
+from paralift.kernels.arrays import Array, family, from_host, namespace, to_host
+from paralift.kernels.nonmonotone import CUBIC, DENSITY, FAR, HALF_ROOT, TWICE_ROOT
 from paralift.kernels.scalars import Scalar
 from paralift.lifted.activations.elementwise import Elementwise
 from paralift.lifted.activations.formulas import clip, logistic, where
@@ -56,23 +56,48 @@ class SiLU(NonMonotone):
 
 @dataclass(frozen=True)
 class GELU(NonMonotone):
-    """sigma(z) = z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) / 2.
+    """sigma(z) = z (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))) / 2, or with the error function z (1 + erf(z / sqrt(2))) / 2.
 
-    This is the form of Hendrycks & Gimpel, 2016, that PyTorch calls ``GELU(approximate="tanh")``; the form with the
-    error function differs from it by at most 5e-4.
+    Parameters
+    ----------
+    exact : bool
+        Whether it is the form with the error function. The other one, of Hendrycks & Gimpel, 2016, differs from it by at most
+        5e-4 and is faster; PyTorch calls it ``GELU(approximate="tanh")``.
     """
 
+    exact: bool = False
     lipschitz: ClassVar[float] = 1.13
-    scalar: ClassVar[Scalar] = scalars.GELU
+
+    def __repr__(self) -> str:
+        return "GELU(exact=True)" if self.exact else "GELU()"  # sources of older runs know one form only
+
+    @property
+    def scalar(self) -> Scalar:  # type: ignore[override]
+        """Of the form that was chosen."""
+        return scalars.GELU_EXACT if self.exact else scalars.GELU
 
     def sigma(self, z: Array) -> Array:
         """Return z times its gate."""
-        return where(z < -FAR, -FAR, z) * logistic(self._inner(z))
+        gate = self._exact_gate(z) if self.exact else logistic(self._inner(z))
+        return where(z < -FAR, -FAR, z) * gate
 
     def derivative(self, z: Array, g: Array) -> Array:
-        """Return (s + z s (1 - s) u') g with the gate s = 1 / (1 + e^-u)."""
-        y, u = clip(z, -FAR, FAR), self._inner(z)
+        """Return (s + z s (1 - s) u') g with the gate s = 1 / (1 + e^-u), or with the slope of the exact gate."""
+        y = clip(z, -FAR, FAR)
+        if self.exact:
+            return (self._exact_gate(z) + y * DENSITY * namespace(z).exp(-0.5 * y * y)) * g
+        u = self._inner(z)
         return logistic(u) * (1.0 + TWICE_ROOT * y * (1.0 + 3 * CUBIC * y * y) * logistic(-u)) * g
+
+    def _exact_gate(self, z: Array) -> Array:
+        """Return erfc(-z / sqrt(2)) / 2; the array API knows no error function, so that other libraries ask the host."""
+        if family(z) == "cupy":
+            from cupyx.scipy.special import erfc
+
+            return 0.5 * erfc(-HALF_ROOT * z)
+        from scipy.special import erfc
+
+        return from_host(0.5 * erfc(-HALF_ROOT * to_host(z)), z)
 
     def _inner(self, z: Array) -> Array:
         y = clip(z, -FAR, FAR)

@@ -7,6 +7,7 @@ from paralift.lifted.maps.combine import Add, Combine, Concatenate
 from paralift.lifted.maps.convolution import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from paralift.lifted.maps.dropout import Dropout
 from paralift.lifted.maps.embedding import Embedding, Readout
+from paralift.lifted.maps.permute import Permute
 from paralift.lifted.maps.pooling import (
     AdaptiveAveragePool1d,
     AdaptiveAveragePool2d,
@@ -44,6 +45,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Mix",
+    "Permute",
     "Positions",
     "Readout",
     "Reshape",

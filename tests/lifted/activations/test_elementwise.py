@@ -35,7 +35,7 @@ CONVEX = (
     *(Tanh(), Sigmoid(), Arctan(), ISRU(), Softsign(), ELU(), ELU(0.5), Softplus()),
 )
 STEPS = (Quantizer(4), Quantizer((-1.0, 0.0, 0.3, 2.0)))
-NON_MONOTONE = (GELU(), SiLU())
+NON_MONOTONE = (GELU(), GELU(exact=True), SiLU())
 EPS = np.finfo(np.float64).eps
 
 convex = pytest.mark.parametrize("act", CONVEX, ids=repr)
@@ -243,6 +243,7 @@ def test_known_values():
         Quantizer(3): [0, 0, 1],
         Quantizer((-1.0, 0.25, 3.0)): [-1, 0.25, 3],
         GELU(): [-0.0454023059, 0, 1.9545976941],
+        GELU(exact=True): [-1 + math.erf(2**0.5), 0, 1 + math.erf(2**0.5)],
         SiLU(): [-2 / (1 + math.exp(2)), 0, 2 / (1 + math.exp(-2))],
     }
     for act, values in known.items():

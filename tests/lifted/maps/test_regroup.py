@@ -17,6 +17,7 @@ CASES = {
     "sum": (SumWindows(), (2, 3, 4)),
     "to groups": (ToGroups(2), (3, 2, 6)),
     "from groups": (FromGroups((3, 2, 6)), (2, 18)),
+    "axes in another order": (pl.Permute(2, 0, 1), (2, 3, 4)),
 }
 N = 2
 
@@ -46,6 +47,16 @@ def test_windows_and_groups_hold_what_they_say():
     groups = applied(ToGroups(3), x)
     np.testing.assert_array_equal(groups[1, 2], x[1, :, :, 2].ravel())
     np.testing.assert_array_equal(applied(FromGroups((4, 5, 3)), groups), x)
+
+
+def test_axes_get_another_order():
+    x = np.arange(2.0 * 2 * 3 * 4).reshape(2, 2, 3, 4)
+    np.testing.assert_array_equal(applied(pl.Permute(2, 0, 1), x), x.transpose(0, 3, 1, 2))
+    with pytest.raises(ShapeError, match=r"Permute\(1, 0\) expects samples of 2 axes, its parent gives shape \(3,\)"):
+        pl.Permute(1, 0).output_shape((3,))
+    for wrong in ((), (0, 2), (0, 0), (True, 0)):
+        with pytest.raises(ValueError, match="expected each of 0, 1, ..., once"):
+            pl.Permute(*wrong)
 
 
 def outputs(*layers, shape, x):
