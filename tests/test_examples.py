@@ -33,5 +33,10 @@ def test_autoencoder(capsys):
     assert float(dense[2]) < float(sparse[2]) < 0.5
 
 
+def test_denoiser(capsys):
+    noisy, untrained, trained = (float(line.split()[1]) for line in run("denoiser", capsys))
+    assert noisy + 4 < untrained and untrained + 3 < trained
+
+
 def test_all_scripts_are_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder", "denoiser"}
