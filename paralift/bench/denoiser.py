@@ -21,9 +21,9 @@ import numpy as np
 
 import paralift as pl
 from paralift.bench import report, torch_reference
-from paralift.bench.accuracy import DEFAULT, TORCH
+from paralift.bench.studies import DEFAULT, TORCH
 from paralift.data.denoising import pictures
-from paralift.launch import mpi_environment, mpirun_command
+from paralift.launch import LaunchError, mpi_environment, mpirun_command
 from paralift.lifted.network import Network, Params
 from paralift.parallel.plan import Plan, block_costs
 from paralift.parallel.split import split
@@ -91,7 +91,10 @@ def on_two_ranks(seed: int) -> Params:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "params.npz"
         environment = mpi_environment({**os.environ, "OMPI_MCA_mpi_yield_when_idle": "1"})
-        command = [*mpirun_command(2), str(CHILD), str(seed), "0", str(path)]
+        try:
+            command = [*mpirun_command(2), str(CHILD), str(seed), "0", str(path)]
+        except LaunchError as error:
+            raise OSError(str(error)) from error
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=DEADLINE)
         if done.returncode or not path.exists():
             raise OSError(f"2 ranks: exit code {done.returncode}; {done.stderr.strip()[-400:]}")

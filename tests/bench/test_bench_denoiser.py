@@ -9,7 +9,7 @@ import pytest
 
 import paralift as pl
 from paralift.bench import clean, denoiser, learning, torch_reference
-from paralift.bench.accuracy import DEFAULT, TORCH
+from paralift.bench.studies import DEFAULT, TORCH
 
 
 @pytest.fixture

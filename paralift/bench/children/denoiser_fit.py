@@ -7,8 +7,8 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
-from paralift.bench.accuracy import DEFAULT
 from paralift.bench.denoiser import trained, write_params
+from paralift.bench.studies import DEFAULT
 from paralift.parallel.world import find_world
 
 
