@@ -39,5 +39,10 @@ def test_from_torch(capsys):
     assert here == there >= 0.9
 
 
+def test_denoiser(capsys):
+    noisy, untrained, trained = (float(line.split()[1]) for line in run("denoiser", capsys))
+    assert noisy + 4 < untrained and untrained + 3 < trained
+
+
 def test_all_scripts_are_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder", "from_torch"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder", "denoiser", "from_torch"}

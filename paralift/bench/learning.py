@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from paralift.bench import accuracy, autoencoders, cosines, lateness, machine, report, studies
+from paralift.bench import accuracy, autoencoders, cosines, denoiser, lateness, machine, report, studies
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
@@ -19,6 +19,7 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "kappa-gentle": ("the same for momentum at a third of the rate", lambda q: lateness.kappas(q, lateness.GENTLE)),
     "stages": ("the flushed and the unflushed schedule on 1, 2, 4 and 8 ranks", lateness.stages),
     "autoencoders": ("sparse and denoising autoencoders on few images (in the folder PARALIFT_DATA)", autoencoders.run),
+    "denoiser": ("unrolled denoisers on whole pictures (in the folder PARALIFT_DATA)", denoiser.run),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 

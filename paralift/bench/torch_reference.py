@@ -15,6 +15,7 @@ from paralift.data import Dataset, Sampler, load_shard
 from paralift.lifted import activations as act
 from paralift.lifted import maps
 from paralift.lifted.maps.shape import Keep
+from paralift.lifted.maps.window import per_axis
 from paralift.lifted.network import Block, Network, Params
 from paralift.optim.schedules import Constant, Schedule
 
@@ -52,9 +53,13 @@ def gradients(network: Network, params: Params, x: np.ndarray, y: np.ndarray) ->
 def train(
     network: Network, params: Params, data: Dataset, *, epochs: int, batch_size: int, rate: float | Schedule, seed: int
 ) -> Params:
-    """Train by PyTorch's autograd and Adam on the batches that `fit` takes with this seed; return the parameters."""
+    """Train by PyTorch's autograd and Adam on the batches that `fit` takes with this seed; return the parameters.
+
+    The loss is that of the last activation: squared for the identity, cross-entropy otherwise.
+    """
     import torch
 
+    loss = half_squares if isinstance(network.blocks[-1].activation, act.Identity) else mean_loss
     rate_of = rate if callable(rate) else Constant(rate)
     theta = leaves(network, params)
     distinct = {id(t): t for arrays in theta.values() for t in arrays.values() if t.requires_grad}
@@ -68,7 +73,7 @@ def train(
         chosen = torch.from_numpy(order[batch])
         optimizer.param_groups[0]["lr"] = rate_of(step + 1, epochs * sampler.n_batches)
         optimizer.zero_grad()
-        mean_loss(logits(network, theta, x[chosen]), y[chosen]).backward()
+        loss(logits(network, theta, x[chosen]), y[chosen]).backward()
         optimizer.step()
     return {b: {k: t.detach().numpy() for k, t in arrays.items()} for b, arrays in theta.items()}
 
@@ -78,6 +83,11 @@ def mean_loss(z: Any, y: Any) -> Any:
     import torch
 
     return torch.nn.functional.cross_entropy(z.reshape(-1, z.shape[-1]), y.reshape(-1))
+
+
+def half_squares(z: Any, y: Any) -> Any:
+    """Return half the squared error of all rows (n, ..., width), their mean."""
+    return 0.5 * ((z - y) ** 2).sum() / (z.numel() // z.shape[-1])
 
 
 def leaves(network: Network, params: Params) -> dict[str, dict[str, Any]]:
@@ -111,7 +121,9 @@ def logits(network: Network, theta: Any, x: Any) -> Any:
 def _map(block: Block) -> Callable[[Any, Any], Any]:
     found: dict[type, Callable[[Any, Any], Any]] = {
         maps.Linear: lambda theta, xs: xs[0] @ theta["weight"] + theta.get("bias", 0.0),
-        maps.Conv2d: lambda theta, xs: _convolved(block.map, theta, xs[0]),
+        maps.Conv2d: lambda theta, xs: _convolved(map_, theta, xs[0]),
+        maps.ConvTranspose2d: lambda theta, xs: _transposed(map_, theta, xs[0]),
+        maps.Combine: lambda theta, xs: _combined(map_.weights, xs),  # type: ignore[attr-defined]
         maps.MaxPool2d: lambda theta, xs: _pooled(block.map, xs[0]),
         maps.GlobalAverage: lambda theta, xs: xs[0].mean(tuple(range(1, xs[0].ndim - 1))),
         maps.Flatten: lambda theta, xs: xs[0].flatten(1),
@@ -151,6 +163,7 @@ def _activation(block: Block) -> Callable[[Any], Any]:
     found: dict[type, Callable[[Any], Any]] = {
         act.Identity: lambda z: z,
         act.ReLU: torch.relu,
+        act.Hardtanh: lambda z: z.clamp(block.activation.low, block.activation.high),  # type: ignore[attr-defined]
         act.Tanh: torch.tanh,
         act.Sigmoid: torch.sigmoid,
         act.Softplus: lambda z: torch.logaddexp(z, torch.zeros_like(z)),
@@ -168,13 +181,37 @@ def _convolved(conv: Any, theta: Any, x: Any) -> Any:
     """Return the convolution of images, channels last."""
     import torch
 
-    if conv.padding == "same":
-        raise TypeError(f"{conv!r}: give the padding as numbers, which PyTorch and ParaLift place alike")
     z = torch.nn.functional.conv2d(
         x.permute(0, 3, 1, 2), theta["weight"].permute(3, 2, 0, 1), theta.get("bias"),
-        conv.stride, conv.padding, conv.dilation, conv.groups,
+        conv.stride, _padding(conv), conv.dilation, conv.groups,
     )  # fmt: skip
     return z.permute(0, 2, 3, 1)
+
+
+def _transposed(conv: Any, theta: Any, x: Any) -> Any:
+    """Return the transposed convolution of images, channels last."""
+    import torch
+
+    z = torch.nn.functional.conv_transpose2d(
+        x.permute(0, 3, 1, 2), theta["weight"].permute(3, 2, 0, 1), theta.get("bias"),
+        conv.stride, _padding(conv), groups=conv.groups, dilation=conv.dilation,
+    )  # fmt: skip
+    return z.permute(0, 2, 3, 1)
+
+
+def _padding(conv: Any) -> Any:
+    """Return the padding in numbers; "same" has as many zeros on either side where kernels are odd and nothing is skipped."""
+    if conv.padding != "same":
+        return conv.padding
+    kernel, stride, dilation = (per_axis(n, 2) for n in (conv.kernel, conv.stride, conv.dilation))
+    if stride != (1, 1) or any(k % 2 == 0 for k in kernel):
+        raise TypeError(f"{conv!r}: give the padding as numbers, which PyTorch and ParaLift place alike")
+    return tuple(d * (k // 2) for k, d in zip(kernel, dilation, strict=True))
+
+
+def _combined(weights: Any, xs: Any) -> Any:
+    terms = [weight * x for weight, x in zip(weights, xs, strict=True)]
+    return sum(terms[1:], terms[0])
 
 
 def _pooled(pool: Any, x: Any) -> Any:

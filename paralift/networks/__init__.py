@@ -5,6 +5,7 @@ from paralift.networks.lenet import lenet
 from paralift.networks.mlp import mlp
 from paralift.networks.resnet import resnet
 from paralift.networks.transformer import transformer
+from paralift.networks.unrolled import cosine_filters as cosine_filters  # parameters, no network: no word of configurations
 from paralift.networks.unrolled import unrolled
 from paralift.networks.vgg import vgg
 

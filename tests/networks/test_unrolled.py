@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import paralift as pl
-from paralift.networks import unrolled
+from paralift.networks import cosine_filters, unrolled
 
 DEPTH, FILTERS, SIDE, BOUND = 3, 9, 8, 0.2
 
@@ -65,6 +65,46 @@ def test_gradients_are_those_of_backpropagation():
     for block, arrays in exact.items():
         a, b = nudged[block]["weight"], arrays["weight"]
         assert np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b)) > 0.999, block
+
+
+@pytest.mark.parametrize(("channels", "filters", "repeated"), [(1, 8, 1), (2, 16, 1), (1, 16, 2)])
+def test_cosines_are_a_tight_frame(channels, filters, repeated):
+    """A full set of filters is an orthonormal basis of what a window holds besides its mean, over the root of its size."""
+    net = unrolled((SIDE, SIDE, channels), DEPTH, filters, kernel=3)
+    params = cosine_filters(net, spread=0.0, dtype=np.float64)
+    expected = np.kron(np.eye(9) - 1 / 9, np.eye(channels)) / 9
+    for name, arrays in params.items():
+        matrix = arrays["weight"].reshape(9 * channels, filters) * (filters**-0.5 if name == "conv2d1" else 1.0)
+        np.testing.assert_allclose(matrix @ matrix.T, expected, atol=1e-12)
+
+
+def test_cosines_denoise_before_anything_is_learnt():
+    rng = np.random.default_rng(0)
+    clean = np.kron(rng.random((4, 4, 4, 1)), np.ones((1, 8, 8, 1)))
+    noisy = clean + 0.1 * rng.standard_normal(clean.shape)
+    net = unrolled((32, 32, 1), 5, 8, kernel=3, bound=0.05)
+    error = np.std(net.apply(cosine_filters(net, dtype=np.float64), noisy) - clean)
+    assert error < 0.6 * 0.1
+
+
+def test_cosines_with_chance_are_replicas_that_differ_by_seed():
+    net = network()
+    params, other = cosine_filters(net, 1), cosine_filters(net, 2)
+    assert {k: v["weight"].shape for k, v in params.items()} == {k: v["weight"].shape for k, v in net.init(0).items()}
+    for tie in net.ties:
+        first, *others = (params[block]["weight"] for block in tie.blocks)
+        assert all(np.array_equal(first, each) and each is not first for each in others)
+        assert not np.array_equal(first, other[tie.blocks[0]]["weight"])
+    assert params["conv2d1"]["weight"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("net", "spread"),
+    [(network(), -0.1), (network(), np.nan), (unrolled((4, 4, 1), 2, 3, kernel=1), 0.1), (pl.networks.lenet(), 0.1)],
+)
+def test_errors_of_cosines(net, spread):
+    with pytest.raises(ValueError, match="cosine_filters: "):
+        cosine_filters(net, spread=spread)
 
 
 def test_it_learns_to_denoise():
