@@ -152,7 +152,7 @@ def _chosen(facts: dict[str, Any]) -> str:
     """Return what a program chose for itself."""
     texts = {"shards": "{} shards", "bounds": "blocks {}", "micro_batches": "{} parts", "schedule": "{}",
              "bucket_mb": "buckets of {} MB", "format": "{}"}  # fmt: skip
-    chosen = [text.format(facts[key]) for key, text in texts.items() if key in facts]
+    chosen = [text.format(facts[key]) for key, text in texts.items() if facts.get(key, 1) != 1]
     return ", ".join(chosen + ["compiled"] * bool(facts.get("compiled")))
 
 
