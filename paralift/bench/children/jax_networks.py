@@ -105,7 +105,7 @@ def resnet(depth: int):
         return {"layers": layers, "dense": affine(last, 64, 10)}, running
 
     def apply(theta, statistics, x):
-        found = []
+        found: list[dict[str, Any]] = []
 
         def normalised(k, name, x, stride=1):
             parameters = theta["layers"][k][name]

@@ -23,10 +23,9 @@ class Problem:
 
     Parameters
     ----------
-    init : callable (key)
-        Returns parameters and running statistics, trees of arrays; the latter are empty where there are none.
-    apply : callable (parameters, statistics, x)
-        Returns logits (n, ..., classes) and the new statistics.
+    functions : pair of callables
+        `init(key)` returns parameters and running statistics, trees of arrays; the latter are empty where there are none.
+        `apply(parameters, statistics, x)` returns logits (n, ..., classes) and the new statistics.
     sample : tuple of int
         Shape of a sample.
     classes : int
@@ -36,12 +35,21 @@ class Problem:
         Samples are numbers below this one; otherwise they are floats.
     """
 
-    init: Initial
-    apply: Apply
+    functions: tuple[Initial, Apply]
     sample: tuple[int, ...]
     classes: int
     target: tuple[int, ...] = ()
     tokens: int | None = None
+
+    @property
+    def init(self) -> Initial:
+        """Returns parameters and running statistics."""
+        return self.functions[0]
+
+    @property
+    def apply(self) -> Apply:
+        """Returns logits and new statistics."""
+        return self.functions[1]
 
     def batch(self, key: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
         """Return a random batch of n samples and their labels."""
@@ -69,9 +77,9 @@ def perceptron(widths: tuple[int, ...]) -> tuple[Initial, Apply]:
 
 
 NETWORKS = {
-    "lenet": Problem(*lenet(), (28, 28, 1), 10),
-    "resnet14": Problem(*resnet(14), (28, 28, 1), 10),
-    "transformer": Problem(*transformer(65, 64), (64,), 65, (64,), tokens=65),
+    "lenet": Problem(lenet(), (28, 28, 1), 10),
+    "resnet14": Problem(resnet(14), (28, 28, 1), 10),
+    "transformer": Problem(transformer(65, 64), (64,), 65, (64,), tokens=65),
 }
 
 
@@ -86,7 +94,7 @@ def find(args: argparse.Namespace) -> Problem:
         If the network has not as many parameters as in the other libraries.
     """
     widths = args.widths
-    problem = NETWORKS[args.network] if args.network else Problem(*perceptron(widths), (widths[0],), widths[-1])
+    problem = NETWORKS[args.network] if args.network else Problem(perceptron(widths), (widths[0],), widths[-1])
     theta, _ = jax.eval_shape(problem.init, jax.random.PRNGKey(0))
     check_parameters(sum(a.size for a in jax.tree.leaves(theta)), args)
     return problem

@@ -56,6 +56,8 @@ class ResNet(nn.Sequential):
 class Attention(nn.Module):
     """Causal self-attention, its three affine maps in one product; keys have no offset."""
 
+    nothing: Tensor
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
