@@ -23,6 +23,7 @@ from paralift.kernels.tiles import (
     tile_4x1,
     tile_4x2,
     tile_4x4,
+    tile_7x4,
     tile_8x1,
     tile_8x2,
     tile_8x4,
@@ -181,13 +182,19 @@ def convolve(x, shape, frame_numbers, frame, planes, weight, transposed, groups,
     line = shape[2] * shape[3]
     size = shape[1] * line
     framed = frame.shape[0] > 0
+    columns = shape[3] * padded(out_shape[3] // groups, out.itemsize)  # for one entry of the kernel
+    at = 0
     for k in range(planes.shape[0]):
-        pack(weight, planes[k], transposed, groups, packed)
-        for n in range(shape[0]):
-            if framed:
-                frame_image(x, n * size, shape[1], line, left * shape[3], frame_numbers, shape[3], frame)
-            a, start = (frame, 0) if framed else (x, n * size)
-            plane(a, start, planes[k], top, left, wide, shape[3], groups, packed, out, n, out_shape)
+        pack(weight, planes[k], transposed, groups, packed[at:])
+        at += planes[k, 6] * planes[k, 7] * columns
+    for n in range(shape[0]):
+        if framed:
+            frame_image(x, n * size, shape[1], line, left * shape[3], frame_numbers, shape[3], frame)
+        a, start = (frame, 0) if framed else (x, n * size)
+        at = 0
+        for k in range(planes.shape[0]):
+            plane(a, start, planes[k], top, left, wide, shape[3], groups, packed[at:], out, n, out_shape)
+            at += planes[k, 6] * planes[k, 7] * columns
 
 
 @jit
@@ -219,10 +226,9 @@ def plane(a, a_start, numbers, top, left, wide, channels, groups, packed, out, s
                 p = 0
                 while p < pixels:
                     tall = height_of(pixels - p, halves)
-                    if pixels - p < tall <= pixels:
-                        p = pixels - tall  # the last tile overlaps the one before
-                    elif pixels - p < tall:
-                        tall = 1
+                    while tall > pixels:
+                        tall = 4 if tall > 4 else 1
+                    p = min(p, pixels - tall)  # the last tile may overlap the one before
                     a_at = a_line + p * move_x * channels
                     o, o_at, o_pixel = (out, o_line + p * o_step, o_step) if full else (rest, 0, width)
                     tile(tall, halves, a, a_at, move_x * channels, steps, counts, packed, b_at, width,
@@ -253,6 +259,8 @@ def height_of(left, halves):
     """Return how many of the pixels that are left the next tile takes, or should take together with pixels before them."""
     if left >= TALL and halves < 4:
         return TALL
+    if TALL == 16 and halves == 4 and left % 7 == 0 and left % 8 != 0:
+        return 7  # lines of 7, 14, 28 pixels
     if left > 4 and (halves < 4 or TALL == 16):
         return 8
     return 4 if left > 1 else 1
@@ -264,6 +272,8 @@ def tile(tall, halves, a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, 
     if halves == 4:
         if tall == 8:
             tile_8x4(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
+        elif tall == 7:
+            tile_7x4(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
         elif tall == 4:
             tile_4x4(a, a_at, pixel, steps, counts, b, b_at, b_step, o, o_at, o_pixel, add)
         else:

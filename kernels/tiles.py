@@ -106,4 +106,4 @@ def _code(pixels: int, halves: int, context: Any, builder: Any, signature: Any, 
 
 tile_1x1, tile_4x1, tile_8x1, tile_16x1 = (_tile(p, 1) for p in (1, 4, 8, 16))
 tile_1x2, tile_4x2, tile_8x2, tile_16x2 = (_tile(p, 2) for p in (1, 4, 8, 16))
-tile_1x4, tile_4x4, tile_8x4 = (_tile(p, 4) for p in (1, 4, 8))
+tile_1x4, tile_4x4, tile_7x4, tile_8x4 = (_tile(p, 4) for p in (1, 4, 7, 8))

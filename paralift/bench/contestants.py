@@ -1,4 +1,4 @@
-"""What `paralift bench peers` compares: the shapes, and a program for every configuration of every library."""
+"""Who takes part in `paralift bench peers`: a program for every configuration of every library."""
 
 from __future__ import annotations
 
@@ -7,56 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 
 from paralift.bench import machine
 from paralift.bench.clean import clean
 from paralift.bench.peer_process import PeerProcess
+from paralift.bench.problems import Problem
 from paralift.launch import LaunchError, mpi_environment, mpirun_command
 
 CHILDREN = Path(__file__).parent / "children"
 PEERS = ("torch", "jax")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A perceptron and its batch."""
-
-    name: str
-    widths: tuple[int, ...]
-    batch: int
-
-    @property
-    def text(self) -> str:
-        """The widths, as programs take them."""
-        return "-".join(map(str, self.widths))
-
-    @property
-    def label(self) -> str:
-        """The widths for people, with long runs counted."""
-        runs: list[list[int]] = []
-        for width in self.widths:
-            if runs and runs[-1][0] == width:
-                runs[-1][1] += 1
-            else:
-                runs.append([width, 1])
-        return "-".join(f"{w}x{n}" if n > 2 else "-".join([str(w)] * n) for w, n in runs) + f", {self.batch}"
-
-    @property
-    def flops(self) -> float:
-        """Operations of the matrix products of a step: three a layer, two in the first, whose input needs no pull."""
-        products = [2.0 * self.batch * a * b for a, b in pairwise(self.widths)]
-        return 3.0 * sum(products) - products[0]
-
-
-SHAPES = (
-    Shape("small", (40, 256, 256, 256, 10), 128),
-    Shape("wide", (784, 1024, 1024, 1024, 1024, 10), 256),
-    Shape("deep64", (64,) * 33 + (10,), 64),
-    Shape("deep128", (128,) * 17 + (10,), 128),
-)
-QUICK = Shape("quick", (40, 64, 64, 10), 32)
 
 
 @dataclass(frozen=True)
@@ -74,6 +34,8 @@ class Contestant:
         For its program.
     program : str
         The file in `CHILDREN`; by default the library's step in one process, or ParaLift's in any number.
+    cuts : bool
+        Whether the program must know how to cut the network, and so takes problems that are `cuttable` only.
     """
 
     library: str
@@ -82,6 +44,7 @@ class Contestant:
     ranks: int = 1
     options: tuple[str, ...] = ()
     program: str = ""
+    cuts: bool = False
 
     @property
     def name(self) -> str:
@@ -126,11 +89,11 @@ class Contestant:
             found["JAX_PLATFORMS"] = "cpu"
         return found
 
-    def start(self, shape: Shape, block_seconds: float) -> PeerProcess:
-        """Start its program for a shape."""
+    def start(self, problem: Problem, block_seconds: float) -> PeerProcess:
+        """Start its program for a problem."""
         cores, environment = spread(self.n_cores), self.environment()
-        program = [str(CHILDREN / (self.program or f"{self.library}_step.py")), f"--widths={shape.text}",
-                   f"--batch={shape.batch}", f"--block={block_seconds}", *self.options]  # fmt: skip
+        program = [str(CHILDREN / (self.program or f"{self.library}_step.py")), *problem.arguments,
+                   f"--block={block_seconds}", *self.options]  # fmt: skip
         if self.library == "paralift" or self.ranks > 1:
             program.append(f"--cores={','.join(map(str, cores))}")
         elif self.library == "torch":
@@ -170,6 +133,7 @@ def start_ranks(program: Sequence[str], ranks: int, environment: dict[str, str],
 LAYERS = {"unflushed": "layers, unflushed", "flush": "layers, flushed"}
 """Names of the schedules of stages."""
 DATA = "data"
+PLANNED = "as planned"
 COPIES = "each alone"
 PIPELINING = "pipelining"
 """What the names of PyTorch's pipelines begin with."""
@@ -186,15 +150,25 @@ def data(ranks: int) -> Contestant:
     return Contestant("paralift", DATA, ranks=ranks, options=("--stages=1",))
 
 
+def planned(ranks: int) -> Contestant:
+    """Return ParaLift as a run would choose by its prediction: layers or data, and how."""
+    return Contestant("paralift", PLANNED, ranks=ranks, options=("--planned",))
+
+
 def copies(ranks: int) -> Contestant:
     """Return ParaLift on so many ranks that each train alone: what cores that work at once cost one another."""
     return Contestant("paralift", COPIES, ranks=ranks, options=("--copies",))
 
 
+def entrants(problem: Problem, contestants: Sequence[Contestant]) -> list[Contestant]:
+    """Return those whose programs know the problem."""
+    return [c for c in contestants if problem.cuttable or not c.cuts]
+
+
 def contestants(peers: Sequence[str], quick: bool, compiled_pairs: bool = True) -> list[Contestant]:
     """Return what is compared; ParaLift on one rank first."""
     found = [Contestant("paralift", ""), copies(2), Contestant("paralift", "", threads=2)]
-    found += [layers(2, "unflushed"), layers(2, "flush"), data(2)]
+    found += [layers(2, "unflushed"), layers(2, "flush"), data(2), planned(2)]
     for threads in (1, 2):
         if "torch" in peers:
             found.append(Contestant("torch", "eager", threads))
@@ -211,7 +185,7 @@ def _pairs(quick: bool, compiled_too: bool) -> list[Contestant]:
     more = ("--micro-batches=2,4",) if quick else compiled
     found = [
         Contestant("torch", f"{PIPELINING} {name}", ranks=2, options=(f"--schedule={name}", *more),
-                   program="torch_pipeline_step.py")
+                   program="torch_pipeline_step.py", cuts=True)
         for name in ("GPipe", "1F1B")
     ]  # fmt: skip
     return [*found, Contestant("torch", "DistributedDataParallel", ranks=2, options=compiled, program="torch_ddp_step.py")]

@@ -1,10 +1,11 @@
-"""``paralift bench peers``: training steps of perceptrons by ParaLift, PyTorch and JAX, side by side.
+"""``paralift bench peers``: training steps of perceptrons and of other networks by ParaLift, PyTorch and JAX, side by side.
 
-Every configuration is a program of its own, started once for a shape and warmed up; then they are asked for blocks of steps
+Every configuration is a program of its own, started once for a problem and warmed up; then they are asked for blocks of steps
 in turn (A B C A B C ...), so that the machine's drift meets all of them alike. What is compared: the median over the rounds
 of the fastest block of a round. Steps of one rank or thread are kept on one core. ParaLift gathers its samples from a data
-set; the peers find their batches ready. PyTorch's pipelines and data parallelism choose the best of several splits, numbers
-of micro-batches and sizes of buckets themselves, by short trials before the first turn.
+set; the peers find their batches ready. PyTorch's programs choose the best of several memory formats of images themselves, and
+its pipelines and data parallelism that of several splits, numbers of micro-batches and sizes of buckets, by short trials
+before the first turn.
 """
 
 from __future__ import annotations
@@ -15,23 +16,24 @@ from typing import Any
 
 from paralift.bench import machine, report
 from paralift.bench.clean import start_clean
-from paralift.bench.contestants import COPIES, LAYERS, PEERS, PIPELINING, QUICK, SHAPES, Contestant, Shape, contestants
+from paralift.bench.contestants import COPIES, LAYERS, PEERS, PIPELINING, Contestant, contestants, entrants
 from paralift.bench.peer_process import orderly
+from paralift.bench.problems import GROUPS, NETWORKS, QUICK, Problem, find
 from paralift.bench.turns import STATISTIC, take_turns
 
 
-def compare(shape: Shape, field: Sequence[Contestant], rounds: int, block_seconds: float) -> list[dict[str, Any]]:
-    """Measure one shape; return a record for each contestant, in order."""
+def compare(problem: Problem, field: Sequence[Contestant], rounds: int, block_seconds: float) -> list[dict[str, Any]]:
+    """Measure one problem; return a record for each contestant, in order."""
     records, entries = [], []
     for contestant in field:
         record: dict[str, Any] = {**contestant.record, "status": contestant.missing()}
         records.append(record)
         if record["status"] is None:
-            entries.append((record, lambda contestant=contestant: contestant.start(shape, block_seconds)))
+            entries.append((record, lambda contestant=contestant: contestant.start(problem, block_seconds)))
     take_turns(entries, rounds)
     for record in records:
         if "step_s" in record:
-            record["flops"] = shape.flops / record["step_s"]
+            record["flops"] = problem.flops / record["step_s"]
     return records
 
 
@@ -43,7 +45,7 @@ RATIOS = {
     "pipelining": "unflushed, times faster than PyTorch's pipelining: {:.2f}",
     "ceiling": "efficiency of 2 ranks that each train alone: {:.2f}",
 }
-"""The ratios of a shape, and how they are printed."""
+"""The ratios of a problem, and how they are printed."""
 
 
 def ratios(records: Sequence[dict[str, Any]]) -> dict[str, float]:
@@ -84,7 +86,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     parser = report.arguments("paralift bench peers", "Training steps of ParaLift, PyTorch and JAX, side by side.")
     parser.add_argument("--peers", default=",".join(PEERS), help="torch,jax, one of them, or none")
-    parser.add_argument("--shapes", default=",".join(s.name for s in SHAPES), help="some of %(default)s")
+    names = {group: ",".join(p.name for p in problems) for group, problems in GROUPS.items()}
+    text = f"some of {', '.join(f'{group} ({each})' for group, each in names.items())} (default %(default)s)"
+    parser.add_argument("--shapes", default="perceptrons", help=text)
     parser.add_argument("--rounds", type=int, default=7, help="turns of every program (default %(default)s)")
     parser.add_argument("--block", type=float, default=0.2, help="seconds of a block (default %(default)s)")
     text = "PyTorch on two processes without torch.compile, which takes minutes in deep networks"
@@ -93,40 +97,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(args, int):
         return args
     peers = [] if args.peers == "none" else args.peers.split(",")
-    names = args.shapes.split(",")
-    wrong = (set(peers) - set(PEERS)) | (set(names) - {s.name for s in SHAPES})
+    try:
+        problems = find(args.shapes)
+    except ValueError as error:
+        print(f"paralift bench peers: --shapes: {error}", file=sys.stderr)
+        return 2
+    wrong = set(peers) - set(PEERS)
     if wrong or args.rounds < 1 or not args.block > 0:
         print(f"paralift bench peers: {sorted(wrong) or 'a number that is not positive'}: expected peers of {PEERS}, "
-              f"shapes of {[s.name for s in SHAPES]}, at least one round, a positive block", file=sys.stderr)  # fmt: skip
+              "at least one round, a positive block", file=sys.stderr)  # fmt: skip
         return 2
     code = start_clean("paralift.bench.peers", argv)
     if code is not None:
         return code
     with orderly():
-        return _run(args, peers, names, argv)
+        return _run(args, peers, [QUICK] if args.quick else problems, argv)
 
 
-def _run(args: Any, peers: Sequence[str], names: Sequence[str], argv: Sequence[str]) -> int:
-    shapes = [QUICK] if args.quick else [s for s in SHAPES if s.name in names]
+def _run(args: Any, peers: Sequence[str], problems: Sequence[Problem], argv: Sequence[str]) -> int:
     rounds, block = (2, 0.02) if args.quick else (args.rounds, args.block)
     record: dict[str, Any] = {"machine": machine.describe(["paralift", "bench", "peers", *argv])}
     record["rates"] = machine.rates(args.quick)
     record["statistic"] = STATISTIC
     record["shapes"] = []
-    for shape in shapes:
-        found = compare(shape, contestants(peers, args.quick, not args.eager_pairs), rounds, block)
+    for problem in problems:
+        field = entrants(problem, contestants(peers, args.quick, not args.eager_pairs))
+        found = compare(problem, field, rounds, block)
         compared = ratios(found)
-        record["shapes"].append({"name": shape.name, "widths": list(shape.widths), "batch": shape.batch,
-                                 "flop": shape.flops, "results": found, "ratios": compared})  # fmt: skip
-        show(shape, found, compared, record["rates"]["gemm_flops"])
+        record["shapes"].append({**problem.record, "flop": problem.flops, "results": found, "ratios": compared})
+        show(problem, found, compared, record["rates"]["gemm_flops"])
     record["rates_after"] = machine.rates(args.quick)
-    report.write(args, "peers", record)
+    report.write(args, "peers-networks" if set(problems) <= set(NETWORKS) else "peers", record)
     failed = [r for s in record["shapes"] for r in s["results"] if r["status"].startswith("failed")]
     return int(bool(failed))
 
 
-def show(shape: Shape, records: Sequence[dict[str, Any]], compared: dict[str, float], gemm: float) -> None:
-    """Print one shape's table."""
+def show(problem: Problem, records: Sequence[dict[str, Any]], compared: dict[str, float], gemm: float) -> None:
+    """Print one problem's table."""
     rows = []
     for r in records:
         if r["status"] == "measured":
@@ -137,14 +144,15 @@ def show(shape: Shape, records: Sequence[dict[str, Any]], compared: dict[str, fl
         else:
             rows.append((r["name"], "", "", "", "", "", r["status"]))
     columns = ("", "ms a step", "fastest", "spread", "GFLOP/s", "of GEMM a core", "")
-    report.show(f"{shape.name}: {shape.label}", columns, rows)
+    report.show(f"{problem.name}: {problem.label}", columns, rows)
     print("   ".join(RATIOS[key].format(value) for key, value in compared.items()))
 
 
 def _chosen(facts: dict[str, Any]) -> str:
     """Return what a program chose for itself."""
-    texts = {"bounds": "blocks {}", "micro_batches": "{} parts", "bucket_mb": "buckets of {} MB"}
-    chosen = [text.format(facts[key]) for key, text in texts.items() if key in facts]
+    texts = {"shards": "{} shards", "bounds": "blocks {}", "micro_batches": "{} parts", "schedule": "{}",
+             "bucket_mb": "buckets of {} MB", "format": "{}"}  # fmt: skip
+    chosen = [text.format(facts[key]) for key, text in texts.items() if facts.get(key, 1) != 1]
     return ", ".join(chosen + ["compiled"] * bool(facts.get("compiled")))
 
 

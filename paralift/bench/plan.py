@@ -17,8 +17,9 @@ from typing import Any
 
 from paralift.bench import machine, report
 from paralift.bench.clean import clean, start_clean
-from paralift.bench.contestants import CHILDREN, QUICK, SHAPES, Shape, mpi_missing, start_ranks
+from paralift.bench.contestants import CHILDREN, mpi_missing, start_ranks
 from paralift.bench.peer_process import PeerProcess, orderly
+from paralift.bench.problems import QUICK, SHAPES, Shape
 from paralift.bench.turns import take_turns
 
 LARGE = Shape("large", (1024,) * 9 + (10,), 512)
@@ -50,7 +51,7 @@ class Case:
     def start(self, shape: Shape, block_seconds: float) -> PeerProcess:
         """Start its program for a shape."""
         cores = machine.cores()[-self.ranks :]
-        options = [f"--widths={shape.text}", f"--batch={shape.batch}", f"--block={block_seconds}", f"--stages={self.stages}",
+        options = [*shape.arguments, f"--block={block_seconds}", f"--stages={self.stages}",
                    f"--cores={','.join(map(str, cores))}"]  # fmt: skip
         if self.schedule is not None:
             options.append(f"--schedule={self.schedule}")
@@ -136,7 +137,7 @@ def _run(args: Any, shapes: Sequence[Shape], argv: Sequence[str]) -> int:
     record["statistic"] = "prediction over the median of all blocks, seconds a step; bytes of the rank with most"
     for shape in shapes:
         found = examine(shape, CASES, rounds, block)
-        record["shapes"].append({"name": shape.name, "widths": list(shape.widths), "batch": shape.batch, "results": found})
+        record["shapes"].append({**shape.record, "results": found})
         show(shape, found)
     report.write(args, "plan", record)
     return int(any(r["status"].startswith("failed") for s in record["shapes"] for r in s["results"]))

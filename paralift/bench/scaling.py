@@ -21,8 +21,9 @@ from typing import Any
 
 from paralift.bench import machine, report
 from paralift.bench.clean import start_clean
-from paralift.bench.contestants import DATA, LAYERS, QUICK, SHAPES, Contestant, Shape, data, layers, mpi_missing
+from paralift.bench.contestants import DATA, LAYERS, Contestant, data, layers, mpi_missing
 from paralift.bench.peer_process import PeerProcess, orderly
+from paralift.bench.problems import QUICK, SHAPES, Shape
 from paralift.bench.scaling_files import write_csv, write_plots
 from paralift.bench.turns import STATISTIC, take_turns
 

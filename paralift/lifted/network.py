@@ -130,6 +130,15 @@ class Network:
         return tuple(map(tuple, lists))
 
     @cached_property
+    def unmoved(self) -> frozenset[int]:
+        """The variables that no parameter moves: the input, and what is made of it without parameters."""
+        found = {0}
+        for b in self.blocks:
+            if not b.trained() and found.issuperset(b.parents):
+                found.add(b.index)
+        return frozenset(found)
+
+    @cached_property
     def n_parameters(self) -> int:
         """Number of trained numbers; those that blocks share count once."""
         own = [b for b in self.blocks if not isinstance(b.map, Tied)]

@@ -67,6 +67,7 @@ class Stage:
         self.gradients = self.gradients_in(self.gradient)
         fixed = set() if free_input else {0}
         self.pulled = ({*self.inputs} | {b.index for b in self.blocks}) - fixed
+        self.unmoved = frozenset() if free_input else network.unmoved  # what sweeps need pull nothing on
         self.pulled_inputs = tuple(v for v in self.inputs if v in self.pulled)
         self.pulled_outputs = tuple(v for v in self.outputs if v in self.pulled)
 
@@ -239,7 +240,7 @@ class Window:
         """Return what hands the residual of `step` to its parents: the first writes, later ones add."""
         result: list[Work] = []
         for k, p in enumerate(step.block.parents):
-            if p not in self.stage.pulled or self.state.shared.get(p) == step.block.index:
+            if p not in self.stage.pulled or p in self.stage.unmoved or self.state.shared.get(p) == step.block.index:
                 continue
             result.append(self._pull(step, k, p, p in started))
             started.add(p)
@@ -272,17 +273,20 @@ class Step:
         Hands the residual in g to the parents.
     gradient : call
         Writes what the residual pulls on the parameters (the offset excepted).
+    moved : bool
+        Whether parameters move the block's variable; otherwise nobody needs its residual.
     then : call or None
         After the block's part of a pass: lets messages advance.
     """
 
-    __slots__ = ("activation", "block", "forward", "g", "g2", "gradient", "gradients", "map", "offset", "offset_gradient",
-                 "pulls", "then", "theta", "x", "x2", "xs", "z", "z2")  # fmt: skip
+    __slots__ = ("activation", "block", "forward", "g", "g2", "gradient", "gradients", "map", "moved", "offset",
+                 "offset_gradient", "pulls", "then", "theta", "x", "x2", "xs", "z", "z2")  # fmt: skip
 
     def __init__(self, window: Window, block: Block) -> None:
         v = block.index
         self.block = block
         self.map = drawn(block, window.keys)
+        self.moved = v not in window.stage.unmoved
         self.activation = over_shards(block.activation, window.stage.sum_shards)
         self.theta: Any = window.state.theta.get(block.name, {})
         self.gradients: Any = window.state.gradients.get(block.name, {})

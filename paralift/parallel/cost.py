@@ -131,7 +131,7 @@ def count(network: Network, states: int = 2, link: Line = MESSAGE) -> Costs:
     for b in network.blocks:
         product = b.flops() / FLOP_RATE
         touch = float(math.prod(b.shape)) * NUMBER_SECONDS
-        pulled = len([p for p in b.parents if p != 0])
+        pulled = not network.unmoved.issuperset(b.parents)
         numbers = sum(math.prod(shape) for shape in b.trained().values())
         blocks.append(
             BlockCost(

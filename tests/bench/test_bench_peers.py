@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 import paralift as pl
-from paralift.bench import clean, contestants, peer_process, peers, turns
+from paralift.bench import clean, contestants, peer_process, peers, problems, turns
 from paralift.bench.children import loop
 from paralift.bench.peer_process import PeerError, PeerProcess
+from paralift.bench.problems import NETWORKS, SHAPES, Named, Shape
 from paralift.data import Sampler
 
-TINY = peers.Shape("tiny", (6, 5, 3), 4)
+TINY = Shape("tiny", (6, 5, 3), 4)
+LENET = Named("lenet", "LeNet-5", 2, NETWORKS[0].build)
 
 
 def test_operations_of_a_step():
@@ -27,9 +29,89 @@ def test_operations_of_a_step():
 
 
 def test_shapes_are_those_that_are_published():
-    assert [s.label for s in peers.SHAPES] == [
+    assert [s.label for s in SHAPES] == [
         "40-256x3-10, 128", "784-1024x4-10, 256", "64x33-10, 64", "128x17-10, 128",
     ]  # fmt: skip
+    assert [(p.name, p.batch) for p in NETWORKS] == [("lenet", 128), ("resnet14", 128), ("transformer", 32)]
+
+
+def test_operations_of_products_with_windows_skips_and_attention():
+    layers = [pl.Reshape(4, 4, 1), pl.Conv2d(1, 2, 3), pl.ReLU(), pl.Conv2d(2, 2, 1), pl.Flatten(), pl.Linear(8, 3)]
+    # 2 x 2 pixels. Windows of 9 numbers: product and gradient, nothing is pulled on the samples; of 2; and all 8
+    expected = 2 * (2 * 4 * 9 * 2 + 3 * 4 * 2 * 2 + 3 * 8 * 3)
+    assert problems.product_flops(pl.Sequential(*layers, pl.Softmax(), input_shape=(16,))) == expected
+    net = pl.Sequential(pl.Embedding(5, 4), pl.Attention(4, 2), pl.Softmax(), input_shape=(3,))
+    # four affine maps of 4 to 4 for each of 3 tokens; scores and mixtures: a product and two pulls
+    assert problems.product_flops(net) == 2 * (4 * 3 * 3 * 16 + 2 * 3 * 3 * 3 * 4)
+
+
+def test_problems_are_found_by_their_names_and_those_of_groups():
+    assert problems.find("perceptrons") == list(SHAPES)
+    assert [p.name for p in problems.find("transformer,small,networks")] == ["transformer", "small", "lenet", "resnet14"]
+    with pytest.raises(ValueError, match=r"\['resnet'\]: expected some of .*resnet14.*networks"):
+        problems.find("resnet,lenet")
+
+
+@pytest.mark.parametrize("problem", [TINY, *NETWORKS], ids=lambda p: p.name)
+def test_programs_know_the_network_that_they_are_told(problem, monkeypatch):
+    monkeypatch.syspath_prepend(str(contestants.CHILDREN))
+    import paralift_step
+
+    args = loop.arguments().parse_args([*problem.arguments, "--block=1"])
+    net = paralift_step.network(args)
+    assert net.source == problem.network().source and args.batch == problem.batch
+    x, y = paralift_step.samples(net, 3)
+    assert x.shape == (3, *net.input_shape) and y.shape == (3, *net.output_shape[:-1]) and y.max() < net.output_shape[-1]
+    args.parameters += 1
+    with pytest.raises(ValueError, match=f"{args.parameters - 1} parameters, expected {args.parameters}"):
+        paralift_step.network(args)
+
+
+@pytest.mark.parametrize("problem", NETWORKS, ids=lambda p: p.name)
+@pytest.mark.parametrize("library", peers.PEERS)
+def test_peers_write_the_same_network(library, problem, monkeypatch):
+    """The same numbers of parameters (`find` raises otherwise) and of logits; in training mode, as a step needs them."""
+    pytest.importorskip(library)
+    monkeypatch.syspath_prepend(str(contestants.CHILDREN))
+    args = loop.arguments().parse_args([*problem.arguments, "--block=1"])
+    net = problem.network()
+    if library == "torch":
+        import torch_problem
+
+        own = torch_problem.find(args)
+        for format_ in own.formats:
+            module = own.module(format_)
+            x, y = next(own.ready(2, format_))
+            assert module.training and module(x).shape == (2, *net.output_shape) and torch_problem.mean_loss(module(x), y) > 0
+    else:
+        import jax
+        import jax_problem
+
+        own = jax_problem.find(args)
+        key = jax.random.PRNGKey(0)
+        x, y = jax.eval_shape(lambda: own.batch(key, 2))
+        logits, statistics = jax.eval_shape(lambda x: own.apply(*own.init(key), x), x)
+        assert logits.shape == (2, *net.output_shape)
+        tracked = sum(int(np.prod(shape)) for block in net.blocks for shape in block.tracked().values())
+        assert sum(a.size for a in jax.tree.leaves(statistics)) == tracked
+    assert x.size == 2 * np.prod(net.input_shape) if library == "jax" else x.numel() == 2 * np.prod(net.input_shape)
+    assert tuple(y.shape) == (2, *net.output_shape[:-1])
+
+
+def test_a_way_that_is_tried_is_warmed_up_and_the_fastest_of_its_blocks_counts():
+    calls = {"slow": [], "fast": []}
+
+    def way(name, seconds):
+        def timed(n):
+            calls[name].append(n)
+            return seconds * n * (1 + 1 / len(calls[name]))
+
+        return timed
+
+    found = loop.trial({"slow": way("slow", 2.0), "fast": way("fast", 1.0)}, 8.0)
+    assert calls["slow"][0] == calls["fast"][0] == loop.WARM_UP
+    for name, seconds in (("slow", 2.0), ("fast", 1.0)):
+        assert found[name] == seconds * (1 + 1 / len(calls[name]))
 
 
 def record(library, step, ranks=1, threads=1, how=""):
@@ -57,7 +139,8 @@ def test_everything_that_is_promised_is_compared():
     names = {c.name for c in peers.contestants(peers.PEERS, False)}
     assert {
         "paralift, 1 rank", "paralift, 1 rank, 2 threads", "paralift, 2 ranks, data", "paralift, 2 ranks, layers, flushed",
-        "paralift, 2 ranks, layers, unflushed", "torch, 1 thread, compiled", "torch, 2 threads, eager", "jax, 1 thread, jitted",
+        "paralift, 2 ranks, layers, unflushed", "paralift, 2 ranks, as planned",
+        "torch, 1 thread, compiled", "torch, 2 threads, eager", "jax, 1 thread, jitted",
         "torch, 2 processes, pipelining GPipe", "torch, 2 processes, pipelining 1F1B",
         "torch, 2 processes, DistributedDataParallel",
     } <= names  # fmt: skip
@@ -112,6 +195,13 @@ def test_names_tell_configurations_apart_and_quick_runs_compile_nothing():
     assert {c.library for c in peers.contestants([], False)} == {"paralift"}
 
 
+def test_networks_that_no_peer_can_cut_meet_no_pipelines():
+    field = peers.contestants(peers.PEERS, False)
+    assert peers.entrants(TINY, field) == field
+    left_out = [c for c in field if c not in peers.entrants(LENET, field)]
+    assert [c.how for c in left_out] == ["pipelining GPipe", "pipelining 1F1B"]
+
+
 def test_a_block_has_about_the_asked_length():
     assert loop.block_steps(lambda n: n * 1e-3, 0.2) == 200
     assert loop.block_steps(lambda n: n * 1.0, 0.2) == 1
@@ -154,9 +244,10 @@ def test_two_ranks_are_measured(clean_here):
     if not field:
         pytest.skip("no MPI launcher beside this Python")
     found = peers.compare(TINY, field, rounds=1, block_seconds=0.01)
-    assert [r["status"] for r in found] == ["measured"] * 4
+    assert [r["status"] for r in found] == ["measured"] * 5
     facts = [(r["facts"]["shards"], r["facts"]["stages"], r["facts"]["schedule"]) for r in found]
-    assert facts == [(1, 1, "flush"), (1, 2, "unflushed"), (1, 2, "flush"), (2, 1, "flush")]
+    assert facts[:4] == [(1, 1, "flush"), (1, 2, "unflushed"), (1, 2, "flush"), (2, 1, "flush")]
+    assert facts[4] in [*facts[1:4], (2, 1, "unflushed")]
     assert all(r["facts"]["predicted_s"] > 0 for r in found)
 
 
@@ -173,8 +264,22 @@ def test_a_peer_is_measured_if_it_is_installed(library):
     if find_spec(library) is None:
         pytest.skip(f"{library} is not installed")
     (contestant, *_) = [c for c in peers.contestants([library], True) if c.library == library]
-    (found,) = peers.compare(TINY, [contestant], rounds=1, block_seconds=0.01)
-    assert found["status"] == "measured" and found["step_s"] > 0
+    for problem in (TINY, LENET):
+        (found,) = peers.compare(problem, [contestant], rounds=1, block_seconds=0.01)
+        assert found["status"] == "measured" and found["step_s"] > 0
+
+
+def test_networks_have_a_record_of_their_own(clean_here, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(peers, "find", lambda text: [LENET])
+    monkeypatch.setattr(peers, "NETWORKS", (LENET,))
+    monkeypatch.setattr(peers, "contestants", lambda *args: contestants.contestants([], True)[:1])
+    monkeypatch.setattr(peers.machine, "rates", lambda quick: {"gemm_flops": 1e9})
+    assert peers.main(["--rounds", "1", "--block", "0.001", "--shapes", "lenet", "--out", str(tmp_path)]) == 0
+    (shape,) = json.loads((tmp_path / "peers-networks.json").read_text())["shapes"]
+    assert (shape["name"], shape["network"], shape["batch"]) == ("lenet", repr(LENET.network()), 2)
+    (result,) = shape["results"]
+    assert result["status"] == "measured" and result["flops"] == pytest.approx(LENET.flops / result["step_s"])
+    assert "LeNet-5, 2" in capsys.readouterr().out
 
 
 PAIRS = [c for c in peers.contestants(["torch"], True) if c.library == "torch" and c.ranks == 2]
@@ -298,7 +403,7 @@ def test_the_programs_steps_are_those_of_training(monkeypatch, schedule):
             made.append(self)
 
     monkeypatch.setattr(paralift_step, "Worker", Kept)
-    network = paralift_step.network([6, 5, 3])
+    network = TINY.network()
     plan = Plan(1, 1, (0, 2), schedule=schedule)
     run = paralift_step.build(Grid(None, 1, 1), plan, network, 4)
     run(paralift_step.N_BATCHES)

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from paralift.bench import clean, scaling, scaling_files
-from paralift.bench.contestants import DATA, LAYERS, Shape
+from paralift.bench.contestants import DATA, LAYERS
+from paralift.bench.problems import Shape
 
 BASE = Shape("base", (6, 5, 4, 3), 8)
 UNFLUSHED = LAYERS["unflushed"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array_api_strict as strict
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from paralift.kernels import patches, pooling
@@ -24,7 +24,14 @@ def windows(draw):
     return Windows(*zip(*along, strict=True))
 
 
+SEVEN = Windows((7, 14), (3, 3), (1, 1), (1, 1), (1, 1), (7, 14))
+FIVE = Windows((11, 6), (3, 2), (3, 1), (1, 1), (1, 0), (4, 5))
+"""Lines of 7 and of 14 pixels, and of fewer than a tile has; a transpose in three planes."""
+
+
 @settings(max_examples=60, deadline=None)
+@example(SEVEN, 1, 3, 16, 2, 0)
+@example(FIVE, 2, 2, 16, 2, 0)
 @given(windows(), st.integers(1, 2), st.integers(1, 3), st.integers(1, 19), st.integers(0, 3), st.integers(0, 1000))
 def test_tiles_and_formulas_agree(w, groups, channels, outputs, n, seed):
     rng = np.random.default_rng(seed)

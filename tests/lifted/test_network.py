@@ -370,6 +370,14 @@ def test_live_variables_are_what_the_blocks_above_need(problem):
     assert network.live(len(network.blocks)) == () and len(values) == len(network.shapes)
 
 
+def test_variables_that_no_parameter_moves():
+    assert skips(pl.ReLU()).unmoved == {0}
+    branches = pl.Parallel([pl.ReLU()], [pl.Linear(4, 4)])  # variable 4 moves, and with it the sum
+    network = pl.Sequential(pl.Reshape(2, 2), pl.Flatten(), branches, pl.Softmax(), input_shape=(4,))
+    assert parents(network) == [(0,), (1,), (2,), (2,), (3, 4)]
+    assert network.unmoved == {0, 1, 2, 3}
+
+
 def test_live_variables_of_skips():
     network = skips(pl.ReLU())
     assert [network.live(c) for c in range(4)] == [(0,), (0, 1), (0, 1, 2), (0, 1, 3)]

@@ -87,6 +87,34 @@ def test_two_stages_by_hand_give_the_gradient_of_one():
                 np.testing.assert_allclose(own.gradients[block][name] / 5, g, rtol=1e-10, atol=1e-14)
 
 
+def test_nothing_is_pulled_on_what_no_parameter_moves():
+    network = pl.Sequential(pl.Reshape(2, 2), pl.Flatten(), pl.Linear(4, 3), pl.Tanh(), pl.Linear(3, 2), pl.Softmax(),
+                            input_shape=(4,))  # fmt: skip
+    rng = np.random.default_rng(0)
+    x, y, params = rng.standard_normal((5, 4)), np.array([0, 1, 1, 0, 1]), random_params(network)
+    from paralift.lifted.gradient import displacement_of
+    from paralift.lifted.inference.sweep import clamp
+
+    pulls, found = {}, {}
+    for free in (False, True):
+        stage = Stage(network, 0, len(network.blocks), np.zeros(1), free_input=free)
+        stage.load(params)
+        window = stage.state(5).window(0, 5)
+        for g in window.g.values():
+            g[...] = np.nan
+        window.x[0][...], window.state.y = x, y
+        forward(window)
+        clamp(window, pl.losses.CrossEntropy(), 1.0)
+        backward(window, displacement_of(backprop()))
+        gradients(window)
+        pulls[free] = {v: np.isfinite(g).all() for v, g in window.g.items()}
+        found[free] = stage.gradient
+    assert pulls[False] == {1: False, 2: False, 3: True, 4: True}
+    assert pulls[True] == dict.fromkeys(range(5), True)  # an input that moves takes what is made of it along
+    np.testing.assert_array_equal(found[False], found[True])
+    assert found[True].any()
+
+
 def test_windows_are_views_and_kept():
     stage = stage_of(skips(pl.Tanh()))
     state = stage.state(6)

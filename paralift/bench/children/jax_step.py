@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable
-from itertools import cycle, pairwise
+from itertools import cycle
 
 import jax
 import jax.numpy as jnp
-from loop import N_BATCHES, RATE, serve
+from jax_problem import Problem, find
+from loop import N_BATCHES, RATE, arguments, serve
 
 
 def main() -> None:
     """Build the network, then answer."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--widths", required=True)
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--block", type=float, required=True)
-    args = parser.parse_args()
-    run = build([int(width) for width in args.widths.split("-")], args.batch)
+    args = arguments().parse_args()
+    run = build(find(args), args.batch)
 
     def timed(n: int) -> float:
         start = time.perf_counter()
@@ -29,33 +25,26 @@ def main() -> None:
     serve(timed, args.block, {"jax": jax.__version__, "devices": [str(d) for d in jax.devices()]})
 
 
-def build(widths: list[int], batch: int) -> Callable[[int], None]:
+def build(problem: Problem, batch: int) -> Callable[[int], None]:
     """Return a function that takes n steps on batches that lie ready, and waits for them."""
-    keys = jax.random.split(jax.random.PRNGKey(0), len(widths) + 1)
-    theta = [
-        (jax.random.normal(key, (a, b)) * (2 / a) ** 0.5, jnp.zeros(b))
-        for key, (a, b) in zip(keys, pairwise(widths), strict=False)
-    ]
-    xs = jax.random.normal(keys[-2], (N_BATCHES, batch, widths[0]))
-    ys = jax.random.randint(keys[-1], (N_BATCHES, batch), 0, widths[-1])
-    batches = cycle([(x, y) for x, y in zip(xs, ys, strict=True)])
+    start, *keys = jax.random.split(jax.random.PRNGKey(0), 1 + N_BATCHES)
+    theta, statistics = problem.init(start)
+    batches = cycle([problem.batch(key, batch) for key in keys])
 
-    def loss(theta, x, y):  # type: ignore[no-untyped-def]
-        for weight, bias in theta[:-1]:
-            x = jax.nn.relu(x @ weight + bias)
-        weight, bias = theta[-1]
-        return -jnp.take_along_axis(jax.nn.log_softmax(x @ weight + bias), y[:, None], 1).mean()
+    def loss(theta, statistics, x, y):  # type: ignore[no-untyped-def]
+        logits, statistics = problem.apply(theta, statistics, x)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[..., None], -1).mean(), statistics
 
-    def adam(theta, m, v, t, x, y):  # type: ignore[no-untyped-def]
-        g = jax.grad(loss)(theta, x, y)
+    def adam(theta, m, v, statistics, t, x, y):  # type: ignore[no-untyped-def]
+        g, statistics = jax.grad(loss, has_aux=True)(theta, statistics, x, y)
         m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
         v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
         a, b = RATE / (1 - 0.9**t), 1 / (1 - 0.999**t)
         theta = jax.tree.map(lambda p, m, v: p - a * m / (jnp.sqrt(b * v) + 1e-8), theta, m, v)
-        return theta, m, v
+        return theta, m, v, statistics
 
-    step = jax.jit(adam, donate_argnums=(0, 1, 2))
-    state = [theta, jax.tree.map(jnp.zeros_like, theta), jax.tree.map(jnp.zeros_like, theta)]
+    step = jax.jit(adam, donate_argnums=(0, 1, 2, 3))
+    state = [theta, jax.tree.map(jnp.zeros_like, theta), jax.tree.map(jnp.zeros_like, theta), statistics]
     count = 0.0
 
     def run(n: int) -> None:

@@ -6,19 +6,19 @@ others sleep between blocks, so that they do not disturb what else is measured.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from loop import N_BATCHES, RATE, serve
+from loop import N_BATCHES, RATE, arguments, check_parameters, serve
 
 import paralift as pl
+from paralift.bench import problems
 from paralift.bench.machine import blas
 from paralift.data import Sampler
+from paralift.lifted.network import Network
 from paralift.parallel import plan as plans
 from paralift.parallel.batch import Batch
 from paralift.parallel.choosing import Option, Question, best
@@ -36,12 +36,10 @@ METHOD = pl.methods.nudged()
 
 def main() -> None:
     """Build the worker, then answer (rank 0) or follow."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--widths", required=True)
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--block", type=float, required=True)
+    parser = arguments()
     parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--schedule", choices=plans.SCHEDULES, default="flush")
+    parser.add_argument("--planned", action="store_true", help="stages and schedule are the plan's choice")
     parser.add_argument("--copies", action="store_true", help="every rank trains alone, all at the same time")
     parser.add_argument("--cores", required=True, help="as many for each rank")
     args = parser.parse_args()
@@ -49,9 +47,10 @@ def main() -> None:
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, own_cores([int(core) for core in args.cores.split(",")], rank, ranks))
-    net = network([int(width) for width in args.widths.split("-")])
+    net = network(args)
     whole, together = (None, 1) if args.copies else (comm, ranks)
-    option = choose(whole, together, net, args.batch, args.stages, args.schedule)
+    stages, schedule = (None, None) if args.planned else (args.stages, args.schedule)
+    option = choose(whole, together, net, args.batch, stages, schedule)
     plan = option.plan
     with Grid(comm, ranks // plan.stages, plan.stages) as grid:
         run = build(Grid(None, 1, 1) if args.copies else grid, plan, net, args.batch)
@@ -71,7 +70,7 @@ def own_cores(cores: list[int], rank: int, ranks: int) -> set[int]:
     return set(cores[rank * each : (rank + 1) * each])
 
 
-def choose(comm: Any, ranks: int, net: pl.Sequential, batch: int, stages: int, schedule: str) -> Option:
+def choose(comm: Any, ranks: int, net: Network, batch: int, stages: int | None, schedule: str | None) -> Option:
     """Return the plan for a number of stages and a schedule with its prediction, by costs measured on all ranks."""
     like, rule = np.zeros(1, np.float32), pl.optim.Adam(RATE)
     with Grid(comm, ranks, 1) as everyone:
@@ -79,23 +78,21 @@ def choose(comm: Any, ranks: int, net: pl.Sequential, batch: int, stages: int, s
     return best(Question(net, ranks, batch, stages=stages, schedule=schedule), costs)
 
 
-def network(widths: list[int]) -> pl.Sequential:
-    """Return a perceptron with ReLU between its layers."""
-    layers: list[Any] = []
-    for a, b in pairwise(widths):
-        layers += [pl.Linear(a, b), pl.ReLU()]
-    return pl.Sequential(*layers[:-1], pl.Softmax())
+def network(args: Any) -> Network:
+    """Return the network that the arguments name."""
+    net = problems.perceptron(args.widths) if args.widths else problems.find(args.network)[0].network()
+    check_parameters(net.n_parameters, args)
+    return net
 
 
-def build(grid: Grid, plan: Plan, net: pl.Sequential, batch: int) -> Callable[[int], None]:
+def build(grid: Grid, plan: Plan, net: Network, batch: int) -> Callable[[int], None]:
     """Return a function that takes n steps as the training loop does; 0 ends the training.
 
     An unflushed wave is not drained between blocks: a block starts and ends with as much in flight, as in the middle of an
     epoch.
     """
-    rng = np.random.default_rng(0)
-    n, width, classes = N_BATCHES * batch, net.input_shape[0], net.output_shape[0]
-    data = pl.data.from_arrays(rng.standard_normal((n, width), np.float32), rng.integers(0, classes, n))
+    n = N_BATCHES * batch
+    data = pl.data.from_arrays(*samples(net, n))
     sampler = Sampler(n, batch, 0, True, grid.shards, grid.shard)
     rule, loss = pl.optim.Adam(RATE), pl.losses.CrossEntropy()
     worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32), rule.kappa)
@@ -117,6 +114,15 @@ def build(grid: Grid, plan: Plan, net: pl.Sequential, batch: int) -> Callable[[i
             raise FloatingPointError("the benchmark's training diverged")
 
     return run
+
+
+def samples(net: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return n random samples and their labels: tokens where an embedding reads them."""
+    rng = np.random.default_rng(0)
+    embeddings = [block.map for block in net.blocks if isinstance(block.map, pl.Embedding)]
+    shape, classes = (n, *net.input_shape), net.output_shape[-1]
+    x = rng.integers(0, embeddings[0].tokens, shape) if embeddings else rng.standard_normal(shape, np.float32)
+    return x, rng.integers(0, classes, (n, *net.output_shape[:-1]))
 
 
 def batches(sampler: Sampler) -> Iterator[Batch]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
+import math
 import os
 from typing import Any
 
 import numpy as np
 import paralift_step as step
-from loop import N_BATCHES, RATE, WARM_UP, serve
+from loop import N_BATCHES, RATE, WARM_UP, arguments, serve
 
 import paralift as pl
 from paralift.bench.machine import blas
+from paralift.lifted.network import Network
 from paralift.parallel.choosing import Question, best
 from paralift.parallel.grid import Grid
 from paralift.parallel.measure import measure
@@ -24,10 +25,7 @@ MEASUREMENTS = 3
 
 def main() -> None:
     """Predict, build the worker, then answer (rank 0) or follow."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--widths", required=True)
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--block", type=float, required=True)
+    parser = arguments()
     parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--schedule", choices=("unflushed", "flush"), default=None)
     parser.add_argument("--cores", required=True, help="one for each rank")
@@ -36,7 +34,7 @@ def main() -> None:
     rank, ranks = (0, 1) if comm is None else (comm.Get_rank(), comm.Get_size())
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {[int(core) for core in args.cores.split(",")][rank]})
-    net = step.network([int(width) for width in args.widths.split("-")])
+    net = step.network(args)
     question = Question(net, ranks, args.batch, stages=args.stages, schedule=args.schedule)
     options = []
     for _ in range(MEASUREMENTS):
@@ -69,10 +67,10 @@ def main() -> None:
             step.follow(grid, run)
 
 
-def samples(grid: Grid, net: pl.Sequential, batch: int) -> int:
+def samples(grid: Grid, net: Network, batch: int) -> int:
     """Return the bytes of the samples that this rank keeps: they are no part of what is predicted."""
     n = N_BATCHES * batch
-    x = n * net.input_shape[0] * 4 if grid.stage == 0 else 0
+    x = n * math.prod(net.input_shape) * 4 if grid.stage == 0 else 0
     return x + (n * 8 if grid.stage + 1 == grid.stages else 0)
 
 

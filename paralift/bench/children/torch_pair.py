@@ -22,16 +22,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import loop
 import torch
 import torch.distributed as dist
-from loop import WARM_UP, block_steps, serve
 
 PATIENCE = timedelta(seconds=600)
 """For anything that one process waits for the other: a compiler may take minutes."""
 GRACE = 5.0
 """Seconds that process 1 has to end."""
-TRIALS = 3
-"""Blocks of a trial, of which the fastest counts."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +50,7 @@ class Way:
 
 def arguments() -> argparse.ArgumentParser:
     """Return a parser of what every pair takes."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--widths", required=True)
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--block", type=float, required=True)
+    parser = loop.arguments()
     parser.add_argument("--cores", required=True, help="one for each process")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--port", type=int, help="of the store: given to process 1 by process 0")
@@ -143,27 +138,21 @@ class Pair:
 
 def lead(args: argparse.Namespace, pair: Pair) -> None:
     """Try the ways, then answer."""
-    tried = trial(pair, [(way, False) for way in range(len(pair.ways))], args.block)
+
+    def trial(choices: Sequence[tuple[int, bool]]) -> dict[tuple[int, bool], float]:
+        return loop.trial({choice: partial(pair.timed, *choice) for choice in choices}, args.block)
+
+    tried = trial([(way, False) for way in range(len(pair.ways))])
     if args.compile:
-        tried |= trial(pair, [(min(tried, key=tried.__getitem__)[0], True)], args.block)
+        tried |= trial([(min(tried, key=tried.__getitem__)[0], True)])
     way, compiled = min(tried, key=tried.__getitem__)
     facts = {
         "torch": torch.__version__, "capability": torch.backends.cpu.get_cpu_capability(), "processes": 2,
         **pair.ways[way].facts, "compiled": compiled,
         "tried": [{**pair.ways[w].facts, "compiled": c, "step_s": seconds} for (w, c), seconds in tried.items()],
     }  # fmt: skip
-    serve(lambda n: pair.timed(way, compiled, n), args.block, facts)
+    loop.serve(lambda n: pair.timed(way, compiled, n), args.block, facts)
     pair.leave()
-
-
-def trial(pair: Pair, choices: Sequence[tuple[int, bool]], block_seconds: float) -> dict[tuple[int, bool], float]:
-    """Return the seconds a step of each choice: the fastest of a few short blocks, in turn."""
-    steps = {}
-    for choice in choices:
-        pair.timed(*choice, WARM_UP)
-        steps[choice] = block_steps(partial(pair.timed, *choice), 0.5 * block_seconds)
-    times = [{choice: pair.timed(*choice, steps[choice]) / steps[choice] for choice in choices} for _ in range(TRIALS)]
-    return {choice: min(found[choice] for found in times) for choice in choices}
 
 
 def follow(pair: Pair) -> None:

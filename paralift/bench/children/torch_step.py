@@ -1,28 +1,35 @@
-"""One training step of PyTorch at its best: cross-entropy, fused Adam, eager or compiled."""
+"""One training step of PyTorch at its best: cross-entropy, fused Adam, eager or compiled, images in the faster format."""
 
 from __future__ import annotations
 
-import argparse
 import time
-from collections.abc import Callable, Iterator
-from itertools import cycle, pairwise
+from collections.abc import Callable
+from typing import Any
 
 import torch
-from loop import N_BATCHES, RATE, serve
+from loop import RATE, arguments, serve, trial
+from torch_problem import Problem, find, mean_loss
 
 
 def main() -> None:
-    """Build the network, then answer."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--widths", required=True)
-    parser.add_argument("--batch", type=int, required=True)
+    """Build the network, choose its memory format, then answer."""
+    parser = arguments()
     parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--block", type=float, required=True)
     parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    step = build([int(width) for width in args.widths.split("-")], args.batch, args.compile)
+    problem = find(args)
+    ways = {format_: timer(build(problem, args.batch, format_, args.compile)) for format_ in problem.formats}
+    facts: dict[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads(),
+             "capability": torch.backends.cpu.get_cpu_capability()}  # fmt: skip
+    tried = trial(ways, args.block)
+    chosen = min(tried, key=tried.__getitem__)
+    serve(ways[chosen], args.block, {**facts, "format": chosen, "tried": tried})
+
+
+def timer(step: Callable[[], None]) -> Callable[[int], float]:
+    """Return a function that takes steps and returns their seconds."""
 
     def timed(n: int) -> float:
         start = time.perf_counter()
@@ -30,19 +37,17 @@ def main() -> None:
             step()
         return time.perf_counter() - start
 
-    capability = torch.backends.cpu.get_cpu_capability()
-    serve(timed, args.block, {"torch": torch.__version__, "threads": torch.get_num_threads(), "capability": capability})
+    return timed
 
 
-def build(widths: list[int], batch: int, compiled: bool) -> Callable[[], None]:
+def build(problem: Problem, batch: int, format_: str, compiled: bool) -> Callable[[], None]:
     """Return the step, on batches that lie ready: nothing but the training itself."""
-    model = perceptron(widths)
+    model = problem.module(format_)
     optimizer = torch.optim.Adam(model.parameters(), RATE, fused=True)
-    batches = ready(widths, batch)
-    criterion = torch.nn.CrossEntropyLoss()
+    batches = problem.ready(batch, format_)
 
     def loss(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        return criterion(model(x), y)
+        return mean_loss(model(x), y)
 
     evaluate = torch.compile(loss) if compiled else loss
 
@@ -52,20 +57,6 @@ def build(widths: list[int], batch: int, compiled: bool) -> Callable[[], None]:
         optimizer.step()
 
     return step
-
-
-def perceptron(widths: list[int]) -> torch.nn.Sequential:
-    """Return a perceptron with ReLU between its layers."""
-    layers: list[torch.nn.Module] = []
-    for a, b in pairwise(widths):
-        layers += [torch.nn.Linear(a, b), torch.nn.ReLU()]
-    return torch.nn.Sequential(*layers[:-1])
-
-
-def ready(widths: list[int], batch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield random batches that lie ready, over and over."""
-    xs, ys = torch.randn(N_BATCHES, batch, widths[0]), torch.randint(0, widths[-1], (N_BATCHES, batch))
-    return cycle(list(zip(xs, ys, strict=True)))
 
 
 if __name__ == "__main__":

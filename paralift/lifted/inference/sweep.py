@@ -90,7 +90,7 @@ def _backward(window: Window, displacement: Displacement, regularizers: Mapping[
     """Yield the work of the pass back."""
     for step in reversed(window.steps):
         v = step.block.index
-        if v != window.last:
+        if v != window.last and step.moved:
             if v in regularizers:
                 yield partial(_regularize, step, regularizers[v], beta)
             yield displacement.bound(step, not window.first)
