@@ -78,7 +78,8 @@ def fit(study: Study, data: Dataset, column: str, way: str, comm: Any = None) ->
     with threadpool_limits(limits=1 if chosen.ranks > 1 else None, user_api="blas"):
         result = pl.fit(
             study.network, data, method=chosen.method, optimizer=pl.optim.Adam(study.rate), epochs=study.epochs,
-            batch_size=study.batch_size, seed=seed, comm=comm, stages=chosen.ranks, progress=False,
+            batch_size=study.batch_size, seed=seed, comm=comm, stages=chosen.ranks,
+            schedule=chosen.schedule, progress=False,
         )  # fmt: skip
     if result.reason is not Reason.EPOCHS_DONE:
         raise OSError(f"{study.name}, {column}, {way}: {result.reason}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,11 @@ TEXT = Path("tinyshakespeare") / "input.txt"
 
 @dataclass(frozen=True)
 class Way:
-    """One way to train: a method, and the stages that share its blocks, unflushed; without a method, PyTorch's autograd."""
+    """One way to train: a method, the stages that share its blocks, their schedule; without a method, PyTorch's autograd."""
 
     method: Method | None
     ranks: int = 1
+    schedule: str | None = None
 
 
 TORCH = "PyTorch"
@@ -48,9 +49,9 @@ ALL_NUDGES: Mapping[str, Method] = {
 }
 
 
-def on_ranks(ranks: int) -> str:
-    """Return the name of the default method on so many stages."""
-    return f"{DEFAULT}, {ranks} ranks"
+def on_ranks(ranks: int, schedule: str | None = None) -> str:
+    """Return the name of the default method on so many stages; without a schedule they run unflushed."""
+    return f"{DEFAULT}, {ranks} ranks" + ("" if schedule is None else f", {schedule}")
 
 
 def ways(methods: Iterable[str] = (DEFAULT,), ranks: Iterable[int] = (2,), torch: bool = True) -> dict[str, Way]:
@@ -111,12 +112,21 @@ def mnist1d_residual(quick: bool) -> Study:
 
 def depth_64(quick: bool) -> Study:
     """Return the study of 64 residual branches, on 1 and 4 ranks."""
-    return _of_residual("depth-64", 4 if quick else 64, 1 if quick else 6, quick, () if quick else (4,))
+    return _of_depth("depth-64", 4 if quick else 64, quick)
 
 
 def depth_128(quick: bool) -> Study:
     """Return the study of 128 residual branches, on 1 and 4 ranks."""
-    return _of_residual("depth-128", 4 if quick else 128, 1 if quick else 6, quick, () if quick else (4,))
+    return _of_depth("depth-128", 4 if quick else 128, quick)
+
+
+def _of_depth(name: str, branches: int, quick: bool) -> Study:
+    """Return a study that warms up, and leaves out PyTorch: a late gradient is compared with one that is not."""
+    chosen = ways(ranks=() if quick else (4,), torch=False)
+    if not quick:
+        chosen[on_ranks(4, "flush")] = Way(ALL_NUDGES[DEFAULT], 4, "flush")
+    study = _of_residual(name, branches, 1 if quick else 6, quick, ())
+    return replace(study, ways=chosen, rate=pl.optim.Cosine(1e-3, warmup=0 if quick else 100))
 
 
 def mnist(quick: bool) -> Study:
