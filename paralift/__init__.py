@@ -26,6 +26,7 @@ from paralift.lifted.activations import (
     ReLUMaxPool,
     RMSNorm,
     Sigmoid,
+    Sign,
     SiLU,
     Softmax,
     Softplus,
@@ -33,6 +34,7 @@ from paralift.lifted.activations import (
     SoftThreshold,
     Sparsemax,
     Tanh,
+    activation,
 )
 from paralift.lifted.gradient import value_and_grad
 from paralift.lifted.infer import Clamped, Free, Inferred, Nudged, infer
@@ -88,6 +90,7 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "activation",
     "AdaptiveAveragePool1d",
     "AdaptiveAveragePool2d",
     "Add",
@@ -164,6 +167,7 @@ __all__ = [
     "Scores",
     "Sequential",
     "Sigmoid",
+    "Sign",
     "SiLU",
     "Softmax",
     "Softplus",

@@ -25,7 +25,7 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {f.__name__: f for f in functions}
 
 
-ABSTRACT = ("BoxMap", "Convolution", "Elementwise", "ProximalLoss", "Projection", "Rowwise")
+ABSTRACT = ("BoxMap", "Convolution", "Custom", "Elementwise", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
 DATA: Vocabulary = _named(
     data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.denoising, data.text, data.from_files
@@ -34,6 +34,7 @@ NETWORK: Vocabulary = {
     **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel, layers.Attention),
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
+    **_named(activations.activation),
     **{
         name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand") or hasattr(kind, "expand_for")
     },  # normalisation layers
