@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from paralift import callbacks, data, losses, methods, networks, optim
 from paralift.interop import from_torch, load_safetensors, save_safetensors, to_onnx, to_torch
 from paralift.kernels.draw import sample_keys
+from paralift.lifted import activations, maps
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -91,6 +92,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "activation",
+    "activations",
     "AdaptiveAveragePool1d",
     "AdaptiveAveragePool2d",
     "Add",
@@ -141,6 +143,7 @@ __all__ = [
     "Linear",
     "load_safetensors",
     "losses",
+    "maps",
     "MaxPool1d",
     "MaxPool2d",
     "methods",

@@ -184,7 +184,7 @@ def activation(
     sigma : str
         Of z; must not fall anywhere if there is a `phi`.
     phi : str, optional
-        Of z: the potential, whose derivative is sigma. Without it there is no penalty: methods that need sigma only can be used.
+        Of z: the potential, whose derivative is sigma. Without it there is no penalty: for methods that need sigma only.
     slope : str, optional
         Of z: sigma', where that which the chain rule gives is inexact for large z.
     psi : str, optional

@@ -91,7 +91,7 @@ def _check_rising(act: Any, z: np.ndarray, s: np.ndarray) -> None:
 
 
 def _check_potential(act: Any, z: np.ndarray, s: np.ndarray) -> None:
-    """phi must rise between neighbours by the integral of sigma: as exactly as quadrature tells, or else within its bounds."""
+    """Check that phi rises between neighbours by the integral of sigma, to what quadrature tells or else to bounds."""
     phi = act.formula("phi", z)[:, 0]
     low, high = z[:-1, 0], z[1:, 0]
     rise, width = np.diff(phi), high - low
@@ -105,8 +105,8 @@ def _check_potential(act: Any, z: np.ndarray, s: np.ndarray) -> None:
     if wrong.any():
         k = int(np.flatnonzero(wrong)[0])
         raise ValueError(
-            f"activation {act.name!r}: phi rises by {rise[k]:.9g} from z = {low[k]:.6g} to {high[k]:.6g}, where the integral of "
-            f"sigma is {integral[k]:.9g}: phi is the function of z whose derivative is sigma"
+            f"activation {act.name!r}: phi rises by {rise[k]:.9g} from z = {low[k]:.6g} to {high[k]:.6g}, where the integral "
+            f"of sigma is {integral[k]:.9g}: phi is the function of z whose derivative is sigma"
         )
 
 
@@ -120,7 +120,7 @@ def _halves(act: Any, low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 def _check_psi(act: Any, z: np.ndarray, s: np.ndarray) -> None:
-    """Fenchel's equality: |s|^2/2 + Psi(s) + phi(z) = s z at s = sigma(z)."""
+    """Check Fenchel's equality: |s|^2/2 + Psi(s) + phi(z) = s z at s = sigma(z)."""
     phi, psi = act.formula("phi", z)[:, 0], act.formula("psi", s)[:, 0]
     expected = s[:, 0] * z[:, 0] - phi - 0.5 * s[:, 0] ** 2
     slack = 100 * ROUNDING * (1.0 + np.abs(phi) + z[:, 0] ** 2)
@@ -134,7 +134,7 @@ def _check_psi(act: Any, z: np.ndarray, s: np.ndarray) -> None:
 
 
 def _check_prox(act: Any, z: np.ndarray, s: np.ndarray) -> None:
-    """The prox of lam Psi at (1 - lam) sigma(z) + lam z is sigma(z)."""
+    """Check that the prox of lam Psi at (1 - lam) sigma(z) + lam z is sigma(z)."""
     if not math.isfinite(act.lipschitz):
         return
     for lam in LAMS:
