@@ -156,7 +156,7 @@ def check_penalty(penalty: Penalty, activation: Activation, width: int = 4, scal
     for share in (1.0, 0.1, 1e-3):
         for other in (activation.sigma(z), activation.sigma(z - g), x):
             beside = objective((1.0 - share) * y + share * other) - objective(y)
-            _not_below(f"{what}: the objective {share:g} of the way from the step to another point, less there", beside, 0.0, size)
+            _not_below(f"{what}: the objective {share:g} of the way from the step to elsewhere, less there", beside, 0.0, size)
 
 
 def check_rule(rule: Rule, steps: int = 5, seed: int = 0) -> None:
