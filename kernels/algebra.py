@@ -166,7 +166,7 @@ class Formula:
             return self.constant(-values[0])
         if op == "where" and args[1] == args[2]:
             return args[1]
-        if op in ("add", "sub", "mul") and None not in values and all(map(math.isfinite, values)):
+        if op in ("add", "sub", "mul") and all(v is not None and math.isfinite(v) for v in values):
             return self.constant(OPERATIONS[op].array(None, *values))
         return self._add(Node(op, args))
 

@@ -129,13 +129,13 @@ def check_map(map_: Map, *shapes: Shape, samples: int = 3, seed: int = 0) -> Non
     gradient = {k: np.full(s, np.nan) for k, s in declared.items() if k != map_.offset}
     map_.gradient(xs, r.copy(), gradient)
     for name in gradient:
-        moved = {**theta, name: rng.standard_normal(declared[name])}
-        nothing = {**theta, name: np.zeros(declared[name])}
-        left, right = np.sum((apply(moved, xs) - apply(nothing, xs)) * r), np.sum(moved[name] * gradient[name])
+        changed = {**theta, name: rng.standard_normal(declared[name])}
+        cleared = {**theta, name: np.zeros(declared[name])}
+        left, right = np.sum((apply(changed, xs) - apply(cleared, xs)) * r), np.sum(changed[name] * gradient[name])
         _same(f"{what}: <dz/d{name} v, r> and <v, gradient>", left, right, np.abs(gradient[name]).sum())
-        both = {**theta, name: theta[name] + moved[name]}
-        expected = z + apply(moved, xs) - apply(nothing, xs)
-        _same(f"{what}: apply at theta + v and its values at theta, v, 0 (affine in {name}?)", apply(both, xs), expected)
+        summed = {**theta, name: theta[name] + changed[name]}
+        expected = z + apply(changed, xs) - apply(cleared, xs)
+        _same(f"{what}: apply at theta + v and its values at theta, v, 0 (affine in {name}?)", apply(summed, xs), expected)
 
 
 def check_penalty(penalty: Penalty, activation: Activation, width: int = 4, scale: float = 2.0, seed: int = 0) -> None:

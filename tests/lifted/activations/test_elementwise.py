@@ -273,7 +273,7 @@ def test_quantizer_of_so_many_bits(bits, signed):
 
 def test_sign_and_its_potential():
     """phi(z) = |z| - 1/2 and Psi is 0 at the two levels."""
-    z = np.array([[-2.0, -1e-30, -0.0, 0.0, 3.0]])
+    z = np.array([[-2.0, -1e-6, -0.0, 0.0, 3.0]])
     assert Sign().sigma(z).tolist() == [[-1.0, -1.0, 1.0, 1.0, 1.0]]
     np.testing.assert_allclose(Sign().phi(z), [np.sum(np.abs(z) - 0.5)])
     assert Sign().psi(np.array([[-1.0], [1.0], [0.0]])).tolist() == [0.0, 0.0, math.inf]
