@@ -25,7 +25,7 @@ BETAS = (1.0, 2.0, 4.0, 8.0, 16.0)
 SHARES = (0.1, 0.3, 0.5, 1.0)
 SHARE: Mapping[int, float] = {1: 1.0, 2: 0.5, 3: 0.5, 4: 0.5, 6: 0.5, 8: 0.5}
 """The relative nudge that is taken for so many bits."""
-SIGN_SHARE = 1.0
+SIGN_SHARE = 1.5
 STE = "straight-through (PyTorch)"
 FULL = "full precision"
 FULL_METHODS: Mapping[str, Method] = {"nudged()": pl.methods.nudged()}

@@ -85,8 +85,8 @@ def nudged(
     Parameters
     ----------
     beta, symmetric, relative
-        See `Nudge`. Without beta and relative: relative = 0.01 (one-sided: beta = 0.1). Give a large beta for
-        staircases such as `Quantizer`, which it smooths.
+        See `Nudge`. Without beta and relative: relative = 0.01 (one-sided: beta = 0.1). Give a large one for
+        staircases such as `Quantizer`, which it smooths: relative = 0.5 (for one bit 1), or beta = 3.
     penalty : {"bregman", "quadratic"}
         With "quadratic" the sweep is backpropagation.
     states : mapping of block name to Regularizer, optional

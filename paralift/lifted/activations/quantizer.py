@@ -21,7 +21,8 @@ from paralift.lifted.activations.formulas import clip, where
 class Quantizer(Elementwise):
     """sigma(z) = the level nearest to z (the higher of two as near), gradient of max_k (q_k z - q_k^2/2).
 
-    Psi is the indicator of the levels, which is not convex: sigma is monotone but not continuous.
+    Psi is the indicator of the levels, which is not convex: sigma is monotone but not continuous. Sweeps learn through it by
+    nudges that are about as wide as its steps, ``methods.nudged(relative=0.5)`` (docs/results.md, section 17).
     """
 
     levels: int | Sequence[float]
