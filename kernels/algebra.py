@@ -213,7 +213,9 @@ class Formula:
                 else:
                     operands = [found[i] for i in node.args]
                     plain = not any(hasattr(u, "shape") for u in operands)
-                    result = OPERATIONS[node.op].array(np if plain else xp, *map(np.float64, operands) if plain else operands)
+                    if plain:  # NumPy's numbers, which overflow and divide by zero as arrays do
+                        operands = [u if isinstance(u, bool) else np.float64(u) for u in operands]
+                    result = OPERATIONS[node.op].array(np if plain else xp, *operands)
                     found[k] = (bool if node.op in CONDITIONS else float)(result) if plain else result
         value = found[self.root]
         if hasattr(variable, "shape") and not hasattr(value, "shape"):

@@ -104,6 +104,13 @@ def test_what_is_no_formula_is_refused(text, says):
         Formula(text, ("z", "a", "b"))
 
 
+def test_what_depends_on_parameters_alone_is_computed_too():
+    formula = Formula("where(a > 1 and not b > 1 or a == 7, exp(a) / (b - b), z)", ("z", "a", "b"))
+    assert formula(np.zeros(2), a=A, b=B).tolist() == [np.inf, np.inf]
+    assert formula(np.array([2.0]), a=A, b=3.0).tolist() == [2.0] and formula(2.0, a=0.0, b=0.0) == 2.0
+    assert Formula("1", ("z",))(np.zeros(2)).tolist() == [1.0, 1.0]
+
+
 def test_simple_derivatives_are_simple():
     assert Formula("3", ("z",)).derivative(np.zeros(2)).tolist() == [0.0, 0.0]
     nodes = Formula("2*z + 1", ("z",)).derivative
