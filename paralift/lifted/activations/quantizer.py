@@ -104,7 +104,7 @@ class Quantizer(Elementwise):
     def derivative(self, z: Array, g: Array) -> NoReturn:
         """Raise TypeError: a staircase has no derivative to train with."""
         raise TypeError(
-            f"{self!r} has no derivative: it is 0 almost everywhere; "
+            f"{type(self).__name__} has no derivative: it is 0 almost everywhere; "
             'use the penalty "bregman" with a nudge, which takes differences, instead of backprop or "quadratic"'
         )
 
