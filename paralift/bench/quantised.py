@@ -26,6 +26,8 @@ SHARES = (0.1, 0.3, 0.5, 1.0)
 SHARE: Mapping[int, float] = {1: 1.0, 2: 0.5, 3: 0.5, 4: 0.5, 6: 0.5, 8: 0.5}
 """The relative nudge that is taken for so many bits."""
 SIGN_SHARE = 1.5
+RATE = pl.optim.Cosine(2e-3)
+"""Of Adam. It ends at 0: at a constant rate so few levels make the last epoch's accuracy a matter of chance, by a point."""
 STE = "straight-through (PyTorch)"
 FULL = "full precision"
 FULL_METHODS: Mapping[str, Method] = {"nudged()": pl.methods.nudged()}
@@ -95,7 +97,7 @@ def _trained(name: str, task: Task, activation: Activation, shown: str, methods:
     ways = {way: Way(method) for way, method in methods.items()}
     if not isinstance(activation, pl.Hardtanh):
         ways[TORCH] = Way(None)
-    study = Study(f"{name}, {shown}", network, f"{widths}, {activation!r}", task.epochs, columns, ways)
+    study = Study(f"{name}, {shown}", network, f"{widths}, {activation!r}", task.epochs, columns, ways, RATE)
     return accuracy.run_study(study)["results"]
 
 
