@@ -21,11 +21,13 @@ from paralift.data import Dataset
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.methods import Method
 
-BETAS = (1.0, 2.0, 4.0, 8.0, 16.0)
+BETAS = (1.0, 2.0, 3.0, 4.0, 8.0, 16.0)
 SHARES = (0.1, 0.3, 0.5, 1.0)
-SHARE: Mapping[int, float] = {1: 1.0, 2: 0.5, 3: 0.5, 4: 0.5, 6: 0.5, 8: 0.5}
-"""The relative nudge that is taken for so many bits."""
-SIGN_SHARE = 1.5
+CHOSEN: Mapping[int, tuple[str, float]] = {
+    1: ("relative", 1.0), 2: ("beta", 3.0), **{n: ("relative", 0.5) for n in (3, 4, 6, 8)},
+}  # fmt: skip
+"""The nudge that is taken for so many bits."""
+CHOSEN_FOR_SIGN = ("relative", 1.5)
 RATE = pl.optim.Cosine(2e-3)
 """Of Adam. It ends at 0: at a constant rate so few levels make the last epoch's accuracy a matter of chance, by a point."""
 STE = "straight-through (PyTorch)"
@@ -55,7 +57,7 @@ def tasks(quick: bool) -> dict[str, Task]:
     if quick:
         return {"digits": Task(pl.data.digits, (64, 32, 10), 2, 1, (2, 3), (4.0,), (0.5,))}
     return {
-        "mnist1d": Task(pl.data.mnist1d, (40, 256, 256, 256, 10), 15, 3, tuple(SHARE)),
+        "mnist1d": Task(pl.data.mnist1d, (40, 256, 256, 256, 10), 15, 3, tuple(CHOSEN)),
         "fashion": Task(_images, (784, 256, 256, 10), 10, 3, betas=(1.0, 4.0, 8.0), shares=(0.5,)),
     }
 
@@ -73,7 +75,7 @@ def ours(kind: str) -> str:
     """Return the name of the method that stands for this project at so many bits."""
     if kind == FULL:
         return next(iter(FULL_METHODS))
-    return _relative(SIGN_SHARE if kind == "sign" else SHARE[int(kind.split()[0])])
+    return _name(*(CHOSEN_FOR_SIGN if kind == "sign" else CHOSEN[int(kind.split()[0])]))
 
 
 def _task(name: str, task: Task) -> dict[str, Any]:
@@ -81,10 +83,9 @@ def _task(name: str, task: Task) -> dict[str, Any]:
     results = {}
     for bits in task.bits:
         methods = _nudges(task) if bits == 2 else {}
-        chosen = {_relative(SHARE[bits]): pl.methods.nudged(relative=SHARE[bits])}
-        results[_kind(bits)] = _trained(name, task, pl.Quantizer(2**bits), f"{bits} bits", {**methods, **chosen})
-    sign = {_relative(SIGN_SHARE): pl.methods.nudged(relative=SIGN_SHARE)}
-    results["sign"] = _trained(name, task, pl.Sign(), "sign", {**_nudges(task), **sign})
+        methods |= _nudge(*CHOSEN[bits])
+        results[_kind(bits)] = _trained(name, task, pl.Quantizer(2**bits), _kind(bits), methods)
+    results["sign"] = _trained(name, task, pl.Sign(), "sign", _nudges(task) | _nudge(*CHOSEN_FOR_SIGN))
     results[FULL] = _trained(name, task, pl.Hardtanh(0.0, 1.0), "clipped to [0, 1]", FULL_METHODS)
     return results
 
@@ -110,12 +111,19 @@ def perceptron(widths: tuple[int, ...], activation: Activation) -> pl.Sequential
 
 
 def _nudges(task: Task) -> dict[str, Method]:
-    fixed = {f"nudged(beta={b:g})": pl.methods.nudged(beta=b) for b in task.betas}
-    return {**fixed, **{_relative(s): pl.methods.nudged(relative=s) for s in task.shares}}
+    found: dict[str, Method] = {}
+    for key, sizes in (("beta", task.betas), ("relative", task.shares)):
+        for size in sizes:
+            found |= _nudge(key, size)
+    return found
 
 
-def _relative(share: float) -> str:
-    return f"nudged(relative={share:g})"
+def _nudge(key: str, size: float) -> dict[str, Method]:
+    return {_name(key, size): pl.methods.nudged(beta=size) if key == "beta" else pl.methods.nudged(relative=size)}
+
+
+def _name(key: str, size: float) -> str:
+    return f"nudged({key}={size:g})"
 
 
 def _kind(bits: int) -> str:

@@ -134,7 +134,7 @@ def test_quantised(tmp_path):
     code, found = run(tmp_path, "quantised")
     results = found["tasks"]["digits"]
     assert code == 0 and list(results) == ["2 bits", "3 bits", "sign", quantised.FULL]
-    assert {"nudged(beta=4)", "nudged(relative=0.5)"} <= set(results["2 bits"])
+    assert {"nudged(beta=3)", "nudged(beta=4)", "nudged(relative=0.5)"} <= set(results["2 bits"])
     assert studies.TORCH not in results[quantised.FULL]
     for kind, methods in results.items():
         assert 0.2 < methods[quantised.ours(kind)]["mean"] <= 1.0
