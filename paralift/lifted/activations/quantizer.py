@@ -22,7 +22,7 @@ class Quantizer(Elementwise):
     """sigma(z) = the level nearest to z (the higher of two as near), gradient of max_k (q_k z - q_k^2/2).
 
     Psi is the indicator of the levels, which is not convex: sigma is monotone but not continuous. Sweeps learn through it by
-    nudges that are about as wide as its steps, ``methods.nudged(relative=0.5)`` (docs/results.md, section 17).
+    nudges that are about as wide as its steps, ``methods.nudged(relative=0.5)`` (docs/results.md, section 18).
     """
 
     levels: int | Sequence[float]
