@@ -41,7 +41,8 @@ class Scalar:
         prox_{lam Psi}(w) in closed form. Without it the x-step solves (1 - lam) sigma(p) + lam p = w by
         Newton's method.
     start : (w, lam, a, b) -> float, optional
-        The first p of Newton's method; needed where `prox` is missing.
+        The first p of Newton's method, from which it converges. Where `prox` and `start` are missing, steps are
+        safeguarded.
     cuda : str
         A struct ``Act<T>`` with the same functions as ``__device__`` members.
     """

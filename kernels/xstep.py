@@ -2,7 +2,7 @@
 
 Euclidean: x <- prox_{lam Psi}(w), w = (x + tau (z - g)) / (1 + tau), lam = tau / (1 + tau), in closed form where
 there is one. Otherwise x = sigma(p) where (1 - lam) sigma(p) + lam p = w, an equation with a slope in [lam, 1]:
-Newton's method in p. Dual: p <- (1 - omega) p + omega (z - g), x = sigma(p).
+Newton's method in p, safeguarded where no good start is known. Dual: p <- (1 - omega) p + omega (z - g), x = sigma(p).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from paralift.kernels import cuda
 from paralift.kernels.arrays import Array, empty, family, namespace
 from paralift.kernels.jit import jit
+from paralift.kernels.safeguarded import CUDA_SAFEGUARDED, numba_safeguarded
 from paralift.kernels.scalars import Elementwise, Function, Scalar
 
 NEWTON_STEPS = 32
@@ -31,8 +32,7 @@ def xstep(
             return cuda_launch(act, "xstep", (x, z, g, r), tau, value)
         return formula(act, x, z, g, tau, r, value)
     penalty = np.empty(z.shape[0], z.dtype) if value else None
-    kernel = numba_newton if act.scalar.prox is None else numba_prox
-    kernel(act.scalar)(x, z, g, tau, r, penalty, act.a, act.b)
+    numba_euclidean(act.scalar)(x, z, g, tau, r, penalty, act.a, act.b)
     return penalty
 
 
@@ -83,6 +83,13 @@ def newton(sigma: Function, slope: Function, w: Array, lam: float, start: Array)
         if isinstance(w, np.ndarray) and not np.any(np.abs(defect) > tolerance * (np.abs(w) + np.abs(s))):
             break
     return p
+
+
+def numba_euclidean(scalar: Scalar) -> Any:
+    """Return the compiled Euclidean x-step: in closed form, by Newton's method from its start, or safeguarded."""
+    if scalar.prox is not None:
+        return numba_prox(scalar)
+    return numba_safeguarded(scalar) if scalar.start is None else numba_newton(scalar)
 
 
 @cache
@@ -293,5 +300,6 @@ def cuda_launch(act: Elementwise, kind: str, matrices: tuple[Array, ...], step: 
 @cache
 def cuda_source(scalar: Scalar) -> str:
     """Return the text of the CUDA kernels for an activation."""
-    solve = CUDA_NEWTON if scalar.prox is None else CUDA_PROX
+    search = CUDA_SAFEGUARDED if scalar.start is None else CUDA_NEWTON
+    solve = search if scalar.prox is None else CUDA_PROX
     return cuda.PRELUDE + scalar.cuda + solve + CUDA_EUCLIDEAN + CUDA_DUAL

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from paralift import callbacks, data, losses, methods, networks, optim
 from paralift.interop import from_torch, load_safetensors, save_safetensors, to_onnx, to_torch
 from paralift.kernels.draw import sample_keys
+from paralift.lifted import activations, maps
 from paralift.lifted.activations import (
     ELU,
     GELU,
@@ -26,6 +27,7 @@ from paralift.lifted.activations import (
     ReLUMaxPool,
     RMSNorm,
     Sigmoid,
+    Sign,
     SiLU,
     Softmax,
     Softplus,
@@ -33,6 +35,7 @@ from paralift.lifted.activations import (
     SoftThreshold,
     Sparsemax,
     Tanh,
+    activation,
 )
 from paralift.lifted.gradient import value_and_grad
 from paralift.lifted.infer import Clamped, Free, Inferred, Nudged, infer
@@ -88,6 +91,8 @@ else:
 __version__ = "0.1.0"
 
 __all__ = [
+    "activation",
+    "activations",
     "AdaptiveAveragePool1d",
     "AdaptiveAveragePool2d",
     "Add",
@@ -138,6 +143,7 @@ __all__ = [
     "Linear",
     "load_safetensors",
     "losses",
+    "maps",
     "MaxPool1d",
     "MaxPool2d",
     "methods",
@@ -164,6 +170,7 @@ __all__ = [
     "Scores",
     "Sequential",
     "Sigmoid",
+    "Sign",
     "SiLU",
     "Softmax",
     "Softplus",

@@ -4,6 +4,7 @@ from paralift.lifted.clamps import Hard, Nudge
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.inference.sweep import Backpropagation, Sweep
 from paralift.lifted.methods import Method, backprop, lifted_bregman, lifted_bregman_bcd, nudged
+from paralift.lifted.penalties import Penalty
 from paralift.lifted.updates import BlockDescent, Explicit, Implicit
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Implicit",
     "Method",
     "Nudge",
+    "Penalty",
     "ProximalGradient",
     "Sweep",
     "backprop",

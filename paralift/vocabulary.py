@@ -25,7 +25,7 @@ def _named(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {f.__name__: f for f in functions}
 
 
-ABSTRACT = ("BoxMap", "Convolution", "Elementwise", "ProximalLoss", "Projection", "Rowwise")
+ABSTRACT = ("BoxMap", "Convolution", "Custom", "Elementwise", "Penalty", "ProximalLoss", "Projection", "Rowwise")
 REGULARIZERS = _subclasses(optim, optim.Regularizer)
 DATA: Vocabulary = _named(
     data.digits, data.mnist1d, data.mnist, data.fashion_mnist, data.denoising, data.text, data.from_files
@@ -34,12 +34,13 @@ NETWORK: Vocabulary = {
     **_named(layers.Sequential, layers.Graph, layers.Residual, layers.Parallel, layers.Attention),
     **_subclasses(maps, maps.Map),
     **_subclasses(activations, Activation),
+    **_named(activations.activation),
     **{
         name: kind for name, kind in vars(activations).items() if hasattr(kind, "expand") or hasattr(kind, "expand_for")
     },  # normalisation layers
     **_named(*(getattr(networks, name) for name in networks.__all__)),
 }
-METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__}, **REGULARIZERS}
+METHOD: Vocabulary = {**{name: getattr(methods, name) for name in methods.__all__ if name not in ABSTRACT}, **REGULARIZERS}
 OPTIMIZER: Vocabulary = {
     **_subclasses(optim, optim.Rule),
     **_named(optim.Constant, optim.Cosine, optim.Exponential, optim.Step),

@@ -28,8 +28,12 @@ Score = Mapping[str, float]
 
 
 def run(name: str, quick: bool) -> dict[str, Any]:
+    """Train everything of a known study; return the record and print the table."""
+    return run_study(STUDIES[name][1](quick), quick)
+
+
+def run_study(study: Study, quick: bool = False) -> dict[str, Any]:
     """Train everything; return the record and print the table."""
-    study = STUDIES[name][1](quick)
     record: dict[str, Any] = {}
     for way, chosen in study.ways.items():
         scores: dict[str, Any] = {f"test_{score}": {} for score in SCORES}
@@ -46,7 +50,7 @@ def run(name: str, quick: bool) -> dict[str, Any]:
             result["seconds"][column] = time.perf_counter() - start
             for score in SCORES:
                 result[f"test_{score}"][column] = found[score]
-            print(f"{name}, {column}, {way}: {study.score} {found[study.score]:.4f}", flush=True)
+            print(f"{study.name}, {column}, {way}: {study.score} {found[study.score]:.4f}", flush=True)
     for result in record.values():
         values = list(result[f"test_{study.score}"].values())
         if values:

@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from paralift.bench import accuracy, autoencoders, cosines, denoiser, lateness, machine, report, studies
+from paralift.bench import accuracy, autoencoders, cosines, denoiser, lateness, machine, quantised, report, studies
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
@@ -20,6 +21,7 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "stages": ("the flushed and the unflushed schedule on 1, 2, 4 and 8 ranks", lateness.stages),
     "autoencoders": ("sparse and denoising autoencoders on few images (in the folder PARALIFT_DATA)", autoencoders.run),
     "denoiser": ("unrolled denoisers on whole pictures (in the folder PARALIFT_DATA)", denoiser.run),
+    "quantised": ("activations of 1 to 8 bits without surrogate gradients, beside a straight-through estimator", quantised.run),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 
@@ -50,6 +52,8 @@ def _run(args: argparse.Namespace, argv: Sequence[str]) -> int:
         print(f"paralift bench learning: {error}", file=sys.stderr)
         return 2
     report.write(args, f"learning-{args.study}", record)
+    if args.study == "quantised" and args.out is not None:
+        quantised.draw(record, Path(args.out) / "learning-quantised.png")
     return 0
 
 

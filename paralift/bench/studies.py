@@ -227,11 +227,16 @@ def _of_residual(name: str, branches: int, epochs: int, quick: bool, ranks: Iter
     return Study(name, network, shown, epochs, _on_mnist1d(quick), ways((DEFAULT, BACKPROP), ranks))
 
 
-def _of_images(
-    name: str, whole: Dataset, network: Network, shown: str, epochs: int, quick: bool, rate: float | Schedule = RATE
-) -> Study:
+def first_images(whole: Dataset, name: str, quick: bool = False) -> Dataset:
+    """Return the first `IMAGES` of a data set, or 512, and as many of its test images."""
     assert whole.test is not None
     n = 512 if quick else IMAGES
     parts = [load_shard(source, 0, min(n, source.n_samples), np.float32) for source in (whole.train, whole.test)]
-    data = pl.data.from_arrays(*parts[0], test=parts[1], name=name, n_classes=10)
+    return pl.data.from_arrays(*parts[0], test=parts[1], name=name, n_classes=10)
+
+
+def _of_images(
+    name: str, whole: Dataset, network: Network, shown: str, epochs: int, quick: bool, rate: float | Schedule = RATE
+) -> Study:
+    data = first_images(whole, name, quick)
     return Study(name, network, shown, 1 if quick else epochs, _seeds(data, quick), _image_ways(quick), rate)

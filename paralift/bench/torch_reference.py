@@ -171,10 +171,28 @@ def _activation(block: Block) -> Callable[[Any], Any]:
         act.CausalSoftmax: lambda z: torch.softmax(z.masked_fill(~torch.ones(z.shape[-2:]).tril().bool(), float("-inf")), -1),
         act.Normalise: lambda z: _normalised(z, block.activation),
         act.BatchNormalise: lambda z: _columns_normalised(z, block.activation),
+        act.Quantizer: lambda z: _straight_through(z, block.activation),
+        act.Sign: lambda z: _straight_through(z, block.activation),
     }
     if type(block.activation) not in found:
         raise TypeError(f"block {block.name}: {block.activation!r} has no counterpart in PyTorch here: add one")
     return found[type(block.activation)]
+
+
+def _straight_through(z: Any, quantizer: Any) -> Any:
+    """Return the nearest levels, with the gradient of a clip to their range: a straight-through estimator.
+
+    Bengio, Leonard & Courville, arXiv 1308.3432; clipped, as Hubara et al., arXiv 1609.07061, have it.
+    """
+    import torch
+
+    if not isinstance(quantizer.levels, int):
+        raise TypeError(f"{quantizer!r} has no counterpart in PyTorch here: levels at equal distances have one")
+    low, high = -quantizer.high if quantizer.signed else 0.0, quantizer.high
+    clipped = z.clamp(low, high)
+    step = (high - low) / (quantizer.levels - 1)
+    nearest = torch.floor((clipped - low) / step + 0.5) * step + low
+    return clipped + (nearest - clipped).detach()
 
 
 def _convolved(conv: Any, theta: Any, x: Any) -> Any:

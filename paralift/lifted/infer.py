@@ -19,8 +19,8 @@ from paralift.lifted.inference.norms import Norms
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate
 from paralift.lifted.inference.regularised import check_pair
 from paralift.lifted.losses import Loss, default_loss
-from paralift.lifted.methods import PENALTIES
 from paralift.lifted.network import Network, Params, check_input, check_params
+from paralift.lifted.penalties import Penalty, check_penalty_name
 from paralift.lifted.stage import Stage
 
 WALLS = Walls()
@@ -75,7 +75,7 @@ def infer(
     settings: ProximalGradient | None = None,
     *,
     loss: Loss | None = None,
-    penalty: str = "bregman",
+    penalty: str | Penalty = "bregman",
 ) -> Inferred:
     """Find the lifted variables that minimise E with the parameters fixed, by proximal gradient iterations.
 
@@ -90,7 +90,7 @@ def infer(
         100 Gauss-Seidel iterations by default.
     loss : Loss, optional
         Of a clamped or nudged output; by default the one that belongs to the last activation.
-    penalty : {"bregman", "quadratic"}
+    penalty : {"bregman", "quadratic"} or Penalty
 
     Returns
     -------
@@ -103,8 +103,7 @@ def infer(
         multiply variables, as attention does.
     """
     settings = ProximalGradient(100) if settings is None else settings
-    if penalty not in PENALTIES:
-        raise ValueError(f"penalty is {penalty!r}, expected one of {PENALTIES}")
+    check_penalty_name(penalty)
     check_products(network)
     names = variable_names(network)
     check_params(network, params)
@@ -119,7 +118,7 @@ def infer(
     window.roles = _roles(network, by_variable, settings, loss, penalty, start)
     _set_start(window, by_variable, start)
     weight = abs(window.roles.beta) * loss.steepness if window.roles.loss is not None else 1.0
-    constants = Norms(stage).lipschitz(weight)
+    constants = Norms(stage).lipschitz(weight, penalty)
     window.stale.update(window.own)
     energy = [float(window.energy())]
     for _ in range(settings.iterations):
@@ -131,12 +130,12 @@ def infer(
     return Inferred({**found, "input": window.x[0], "output": found[network.blocks[-1].name]}, energy)
 
 
-def _check_geometry(settings: ProximalGradient, penalty: str, hidden: Sequence[Role]) -> None:
+def _check_geometry(settings: ProximalGradient, penalty: str | Penalty, hidden: Sequence[Role]) -> None:
     """Raise ValueError where the dual geometry, which knows variables by their pre-activations, has no such step."""
     if settings.geometry == "euclidean":
         return
     plain = all(isinstance(r, Free) and r.start is None and r.regularizer is None for r in hidden)
-    if penalty == "quadratic" or not plain:
+    if penalty != "bregman" or not plain:
         raise ValueError(
             'geometry="dual" knows free hidden variables and the Bregman penalty only: take geometry="euclidean" for '
             'penalty="quadratic" and for hidden variables that are clamped, nudged, regularised or given a start'
@@ -163,7 +162,8 @@ def _start_of(role: Role) -> Array:
 
 
 def _roles(
-    network: Network, roles: Mapping[int, Role], settings: ProximalGradient, loss: Loss, penalty: str, x: Array
+    network: Network, roles: Mapping[int, Role], settings: ProximalGradient, loss: Loss, penalty: str | Penalty,
+    x: Array,
 ) -> Roles:
     last, n = len(network.blocks), x.shape[0]
     output = roles.get(last)

@@ -9,9 +9,9 @@ from typing import Any
 from paralift.lifted.clamps import Clamp, Hard, Nudge
 from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.inference.sweep import Backpropagation, Sweep
+from paralift.lifted.penalties import Penalty, check_penalty_name
 from paralift.lifted.updates import BlockDescent, Explicit, Implicit, Update
 
-PENALTIES = ("bregman", "quadratic")
 PARTS: Mapping[str, Any] = {
     "clamp": Hard | Nudge,
     "inference": Sweep | ProximalGradient | Backpropagation,
@@ -27,8 +27,8 @@ class Method:
 
     Parameters
     ----------
-    penalty : {"bregman", "quadratic"}
-        B(x, z), or |x - sigma(z)|^2/2, the one that needs sigma'.
+    penalty : {"bregman", "quadratic"} or Penalty
+        B(x, z), or |x - sigma(z)|^2/2, the one that needs sigma', or one of your own.
     clamp : Hard or Nudge
     inference : Sweep, ProximalGradient or Backpropagation
     update : Explicit, Implicit or BlockDescent
@@ -36,7 +36,7 @@ class Method:
         Regularisers on lifted variables (``"input"`` and ``"output"`` name the first and the last).
     """
 
-    penalty: str = "bregman"
+    penalty: str | Penalty = "bregman"
     clamp: Clamp = Nudge(relative=0.01)
     inference: Sweep | ProximalGradient | Backpropagation = Sweep()
     update: Update = Explicit()
@@ -48,8 +48,9 @@ class Method:
                 raise TypeError(f"{name} is {getattr(self, name)!r}, expected {kind}")
         if isinstance(self.inference, ProximalGradient):
             self._check_iterations(self.inference)
-        if self.penalty not in PENALTIES:
-            raise ValueError(f"penalty is {self.penalty!r}, expected one of {PENALTIES}")
+        check_penalty_name(self.penalty)
+        if isinstance(self.penalty, Penalty) and (self.states or not isinstance(self.inference, ProximalGradient)):
+            raise ValueError(f"{self.penalty!r} has x-steps without regularisers: it needs ProximalGradient and no states")
         if isinstance(self.update, BlockDescent | Implicit) and not isinstance(self.inference, ProximalGradient):
             raise ValueError(f"{self.update!r} minimises E over theta: it needs ProximalGradient inference")
         if isinstance(self.update, BlockDescent | Implicit) and len(self.clamp.phases) > 1:
@@ -61,7 +62,7 @@ class Method:
                 f"{self.clamp!r}: a relative nudge scales the differences of a sweep; with {inference!r} take Hard() or "
                 "Nudge(beta)"
             )
-        if inference.geometry == "dual" and (self.penalty == "quadratic" or self.states):
+        if inference.geometry == "dual" and (self.penalty != "bregman" or self.states):
             raise ValueError(
                 f'geometry="dual" with penalty={self.penalty!r} and states {sorted(self.states)}: it knows the Bregman '
                 'penalty without regularised states only; take geometry="euclidean"'
@@ -84,8 +85,8 @@ def nudged(
     Parameters
     ----------
     beta, symmetric, relative
-        See `Nudge`. Without beta and relative: relative = 0.01 (one-sided: beta = 0.1). Give a large beta for
-        staircases such as `Quantizer`, which it smooths.
+        See `Nudge`. Without beta and relative: relative = 0.01 (one-sided: beta = 0.1). Give a large one for
+        staircases such as `Quantizer`, which it smooths: relative = 0.5 (for one bit 1), or beta = 3.
     penalty : {"bregman", "quadratic"}
         With "quadratic" the sweep is backpropagation.
     states : mapping of block name to Regularizer, optional

@@ -33,14 +33,19 @@ Ahead = tuple[Array, float] | None
 
 
 class Rule:
-    """Base of all update rules: the pass over the flat arrays, with the regulariser where it belongs."""
+    """Base of all update rules: the pass over the flat arrays, with the regulariser where it belongs.
+
+    A rule of one's own is a frozen dataclass with a field `rate` that derives from this one, names its states in `state_names`
+    and gives `move`; fields `weight_decay` and `regularizer`, if it has them, then work as they do elsewhere. Rules with a
+    kernel of their own give `_update` instead.
+    """
 
     kappa: ClassVar[float] = 1.0
     """How far passes look ahead when gradients are one step late (see `paralift.parallel.versions`), by measurement."""
 
     rate: Schedule | float
-    weight_decay: float
-    regularizer: Regularizer | None
+    weight_decay: float = 0.0
+    regularizer: Regularizer | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.rate):
@@ -54,8 +59,8 @@ class Rule:
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """The names of the state arrays, in the order of the kernel."""
-        raise NotImplementedError
+        """The names of the state arrays, in the order of the kernel; none by default."""
+        return ()
 
     def init(self, flat: Array) -> dict[str, Array]:
         """Return the states before the first step, by name, each of the shape, dtype and device of `flat`."""
@@ -138,8 +143,35 @@ class Rule:
                 f"{sorted(self.state_names)}: take those that init returned for this rule"
             ) from error
 
+    def move(self, parameter: Array, gradient: Array, state: dict[str, Array], rate: float, t: int) -> None:
+        """Update `parameter` and the arrays of `state` in place, entry by entry.
+
+        Parameters
+        ----------
+        parameter, gradient : (n,) arrays
+            Any part of the parameters: a rule must not mix entries, of which stages and frozen parameters make other parts.
+            The gradient is that of the mean loss, decay included; it may be overwritten.
+        state : dict of (n,) arrays
+            By the names of `state_names`; zeros at first.
+        rate : float
+            The step size of this step.
+        t : int
+            Number of the step, counted from 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has neither move nor _update: see docs/extend.md")
+
     def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
-        raise NotImplementedError
+        parameter, gradient, *states = operands
+        if ahead is not None:
+            ahead[0][...] = parameter
+        d = scale * gradient
+        if self.weight_decay:
+            d += self.weight_decay * parameter
+        self.move(parameter, d, dict(zip(self.state_names, states, strict=True)), rate, t)
+        if prox is not NO_PROX:
+            update.proximal(parameter, prox)
+        if ahead is not None:
+            update.extrapolate(ahead[0], parameter, ahead[1])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import paralift as pl
-from paralift.bench import accuracy, clean, cosines, learning, studies, torch_reference
+from paralift.bench import accuracy, clean, cosines, learning, quantised, studies, torch_reference
 
 
 @pytest.fixture(autouse=True)
@@ -128,6 +128,29 @@ def test_mnist1d(tmp_path):
     assert code == 0
     assert set(studies.ALL_NUDGES) <= set(found["results"])
     assert found["results"][studies.DEFAULT]["method"] == repr(pl.methods.nudged())
+
+
+def test_quantised(tmp_path):
+    code, found = run(tmp_path, "quantised")
+    results = found["tasks"]["digits"]
+    assert code == 0 and list(results) == ["2 bits", "3 bits", "sign", quantised.FULL]
+    assert {"nudged(beta=3)", "nudged(beta=4)", "nudged(relative=0.5)"} <= set(results["2 bits"])
+    assert studies.TORCH not in results[quantised.FULL]
+    for kind, methods in results.items():
+        assert 0.2 < methods[quantised.ours(kind)]["mean"] <= 1.0
+    assert (tmp_path / "learning-quantised.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("quantizer", [pl.Quantizer(4), pl.Quantizer(8, high=2.0, signed=True), pl.Sign()], ids=repr)
+def test_straight_through_has_the_values_of_the_quantiser_and_the_slope_of_a_clip(quantizer):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    z = np.linspace(-3.05, 3.05, 24).reshape(4, 6)
+    at = torch.tensor(z, requires_grad=True)
+    x = torch_reference._straight_through(at, quantizer)
+    x.sum().backward()
+    np.testing.assert_allclose(x.detach().numpy(), quantizer.sigma(z), atol=1e-12)
+    low = -quantizer.high if quantizer.signed else 0.0
+    np.testing.assert_array_equal(at.grad.numpy(), (z >= low) & (z <= quantizer.high))
 
 
 def idx(path, array):

@@ -30,6 +30,7 @@ from paralift.lifted.activations import (
 
 ACTIVATIONS = (
     *(Identity(), ReLU(), LeakyReLU(0.1), Hardtanh(-1.0, 0.5), SoftThreshold(0.3), Quantizer(4)),
+    Quantizer(8, 2.0, signed=True),
     *(Tanh(), Sigmoid(), Arctan(), ISRU(), Softsign(), ELU(0.5), Softplus(), GELU(), GELU(exact=True), SiLU()),
 )
 DTYPES = ("float32", "float64")

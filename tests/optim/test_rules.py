@@ -357,9 +357,12 @@ def test_segments_that_do_not_fit_are_refused(segments, regularizer):
         SGD(0.1, regularizer=regularizer).step(np.zeros(17), np.zeros(17), {}, segments, 1)
 
 
-def test_the_base_rule_says_that_it_is_none():
-    with pytest.raises(NotImplementedError):
-        Rule().init(np.zeros(2))
+def test_a_rule_that_moves_nothing_says_so():
+    class Nothing(Rule):
+        rate = 0.1
+
+    with pytest.raises(NotImplementedError, match="neither move nor _update"):
+        Nothing().step(np.zeros(2), np.zeros(2), {}, [], 1)
 
 
 def test_eps_zero_and_a_dead_parameter_give_a_nan_as_the_formula_does():

@@ -17,6 +17,7 @@ from paralift.lifted.inference.sweep import rows_of
 from paralift.lifted.losses import Loss
 from paralift.lifted.maps.combine import add
 from paralift.lifted.network import Block
+from paralift.lifted.penalties import Penalty
 from paralift.lifted.stage import Stage, drawn, matrix, sample_keys_like
 
 
@@ -28,7 +29,7 @@ class Roles:
     ----------
     loss, beta : Loss or None, float
         The loss that clamps (beta = 1) or nudges the output; None leaves the output free.
-    penalty : {"bregman", "quadratic"}
+    penalty : {"bregman", "quadratic"} or Penalty
     geometry : {"euclidean", "dual"}
     regularizers : mapping of int to Regularizer
         Added to E on these variables, through their prox.
@@ -40,7 +41,7 @@ class Roles:
 
     loss: Loss | None = None
     beta: float = 1.0
-    penalty: str = "bregman"
+    penalty: str | Penalty = "bregman"
     geometry: str = "euclidean"
     regularizers: Mapping[int, Any] = field(default_factory=dict)
     nudges: Mapping[int, tuple[Array, float]] = field(default_factory=dict)
@@ -141,6 +142,8 @@ class LiftedWindow:
         z, r = matrix(self.z[v]), matrix(self.r[v])
         if v == self.last and self.roles.loss is not None:
             self.roles.loss.pull(b.activation, z, r, rows_of(self.y, r), self.roles.beta, r)
+        elif isinstance(self.roles.penalty, Penalty):
+            r[...] = self.roles.penalty.gradient(b.activation, matrix(self.x[v]), z)
         else:
             r -= matrix(self.x[v])
             if self.roles.penalty == "quadratic":
@@ -204,6 +207,10 @@ class LiftedWindow:
             b.activation.xstep_dual(p, x, z, g, blend / (1.0 + smooth), r, value=False)
         elif self.roles.penalty == "quadratic":
             self._move_quadratic(b, lipschitz)
+        elif isinstance(penalty := self.roles.penalty, Penalty):
+            tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
+            x[...] = penalty.step(b.activation, matrix(centre), z, g, tau)
+            r[...] = penalty.gradient(b.activation, x, z)
         elif lipschitz <= 0.0 and v not in self.roles.nudges and v not in self.roles.regularizers:
             b.activation.activate(z, None, x)  # nothing pulls: the minimiser is sigma(z)
             r[...] = 0.0
@@ -236,6 +243,8 @@ class LiftedWindow:
             if v == self.last and self.roles.loss is not None:
                 y = rows_of(self.y, x)
                 total = total + self.roles.loss.energy(b.activation, z, b.activation.sigma(z), y, self.roles.beta)
+            elif isinstance(self.roles.penalty, Penalty):
+                total = total + xp.sum(self.roles.penalty.value(b.activation, x, z))
             elif self.roles.penalty == "quadratic":
                 total = total + 0.5 * xp.sum((x - b.activation.sigma(z)) ** 2)
             elif self.roles.geometry == "dual":

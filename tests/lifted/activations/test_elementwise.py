@@ -23,6 +23,7 @@ from paralift.lifted.activations import (
     Quantizer,
     ReLU,
     Sigmoid,
+    Sign,
     SiLU,
     Softplus,
     Softsign,
@@ -34,7 +35,7 @@ CONVEX = (
     *(Identity(), ReLU(), LeakyReLU(0.1), Hardtanh(-1.0, 0.5), SoftThreshold(0.3)),
     *(Tanh(), Sigmoid(), Arctan(), ISRU(), Softsign(), ELU(), ELU(0.5), Softplus()),
 )
-STEPS = (Quantizer(4), Quantizer((-1.0, 0.0, 0.3, 2.0)))
+STEPS = (Quantizer(4), Quantizer((-1.0, 0.0, 0.3, 2.0)), Quantizer(8, high=2.0, signed=True), Sign())
 NON_MONOTONE = (GELU(), GELU(exact=True), SiLU())
 EPS = np.finfo(np.float64).eps
 
@@ -181,9 +182,10 @@ def test_derivative_is_the_limit_of_differences(act, z):
 @monotone
 def test_psi_is_infinite_outside_its_domain_and_finite_inside(act):
     domains = {ReLU: (0, math.inf), Hardtanh: (-1, 0.5), Tanh: (-1, 1), Sigmoid: (0, 1), Arctan: (-1, 1)}
-    domains |= {ISRU: (-1, 1), Softsign: (-1, 1), Softplus: (0, math.inf), Quantizer: (0, 0)}
+    domains |= {ISRU: (-1, 1), Softsign: (-1, 1), Softplus: (0, math.inf)}
     low, high = domains.get(type(act), (-math.inf, math.inf))
     low = -act.alpha if isinstance(act, ELU) else low
+    low, high = (float(act.sigma(np.zeros((1, 1)))[0, 0]),) * 2 if act in STEPS else (low, high)
     for x, inside in ((low - 0.1, False), (high + 0.1, False), (0.5 * (max(low, -9) + min(high, 9)), True)):
         if math.isfinite(x):
             value = act.psi(np.array([[0.0, x]] if not inside else [[x]]))[0]
@@ -248,6 +250,46 @@ def test_known_values():
     }
     for act, values in known.items():
         np.testing.assert_allclose(act.sigma(z), [values], rtol=1e-9, err_msg=repr(act))
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_quantizer_of_so_many_bits(bits, signed):
+    """2^bits levels at equal distances from end to end, none farther than half a step inside; kernels find the same."""
+    act = Quantizer(2**bits, high=1.5, signed=signed)
+    low, step = -1.5 * signed, 1.5 * (1 + signed) / (2**bits - 1)
+    levels = low + step * np.arange(2**bits)
+    for dtype in (np.float32, np.float64):
+        z = np.linspace(-2, 2, 4001).astype(dtype)[None]
+        x = np.empty_like(z)
+        act.activate(z.copy(), None, x)
+        near = np.abs((z - low) / step % 1 - 0.5) > 1e-4  # but for ties, which rounding decides
+        np.testing.assert_allclose(x[near], act.sigma(z)[near], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(np.unique(x.round(5)), levels, atol=1e-5)
+        inside = (z >= low) & (z <= 1.5)
+        assert (np.abs(x - z)[inside] <= 0.5 * step * (1 + 1e-4)).all()
+        assert x.min() == dtype(low) and x.max() == dtype(1.5)
+
+
+def test_sign_and_its_potential():
+    """phi(z) = |z| - 1/2 and Psi is 0 at the two levels."""
+    z = np.array([[-2.0, -1e-6, -0.0, 0.0, 3.0]])
+    assert Sign().sigma(z).tolist() == [[-1.0, -1.0, 1.0, 1.0, 1.0]]
+    np.testing.assert_allclose(Sign().phi(z), [np.sum(np.abs(z) - 0.5)])
+    assert Sign().psi(np.array([[-1.0], [1.0], [0.0]])).tolist() == [0.0, 0.0, math.inf]
+    assert repr(Sign()) == "Sign()" and Sign() == Sign() and Quantizer(4) != Quantizer(4, signed=True)
+
+
+def test_a_nudge_of_the_size_of_a_step_sees_across_the_staircase():
+    """Averaged over z, the difference is the slope of the line through the levels: nothing in its place is needed."""
+    act = Quantizer(4)
+    z = np.linspace(0.2, 0.8, 60001)[None]
+    r = np.full_like(z, 1 / 3)
+    act.difference(z, r)
+    assert r.mean() == pytest.approx(1 / 3, abs=1e-3)
+    small = np.full_like(z, 1e-3)
+    act.difference(z, small)
+    assert (small == 0).mean() > 0.99 and small.mean() == pytest.approx(1e-3, abs=2e-4)
 
 
 def test_quantizer_takes_the_nearest_level_and_the_higher_of_two():
