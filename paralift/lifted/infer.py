@@ -13,14 +13,14 @@ from typing import Any
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.exchange import Walls
 from paralift.lifted.gradient import check_targets
-from paralift.lifted.inference.estimate import check_products, variable_names
+from paralift.lifted.inference.estimate import check_penalty, check_products, variable_names
 from paralift.lifted.inference.lifted import LiftedState, LiftedWindow, Roles
 from paralift.lifted.inference.norms import Norms
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate
 from paralift.lifted.inference.regularised import check_pair
 from paralift.lifted.losses import Loss, default_loss
-from paralift.lifted.methods import PENALTIES
 from paralift.lifted.network import Network, Params, check_input, check_params
+from paralift.lifted.penalties import Penalty, penalty_of
 from paralift.lifted.stage import Stage
 
 WALLS = Walls()
@@ -75,7 +75,7 @@ def infer(
     settings: ProximalGradient | None = None,
     *,
     loss: Loss | None = None,
-    penalty: str = "bregman",
+    penalty: str | Penalty = "bregman",
 ) -> Inferred:
     """Find the lifted variables that minimise E with the parameters fixed, by proximal gradient iterations.
 
@@ -90,7 +90,7 @@ def infer(
         100 Gauss-Seidel iterations by default.
     loss : Loss, optional
         Of a clamped or nudged output; by default the one that belongs to the last activation.
-    penalty : {"bregman", "quadratic"}
+    penalty : {"bregman", "quadratic", "constrained"}, or Penalty
 
     Returns
     -------
@@ -103,15 +103,15 @@ def infer(
         multiply variables, as attention does.
     """
     settings = ProximalGradient(100) if settings is None else settings
-    if penalty not in PENALTIES:
-        raise ValueError(f"penalty is {penalty!r}, expected one of {PENALTIES}")
+    measure = penalty_of(penalty)
     check_products(network)
+    check_penalty(network, measure)
     names = variable_names(network)
     check_params(network, params)
     by_variable = _by_variable(names, roles)
     start = _start_of(by_variable[0])
     check_input(network, start)
-    _check_geometry(settings, penalty, [r for v, r in by_variable.items() if 0 < v < len(network.blocks)])
+    _check_geometry(settings, measure, [r for v, r in by_variable.items() if 0 < v < len(network.blocks)])
     stage = Stage(network, 0, len(network.blocks), start, free_input=not isinstance(by_variable[0], Clamped))
     stage.load(params)
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
@@ -131,15 +131,15 @@ def infer(
     return Inferred({**found, "input": window.x[0], "output": found[network.blocks[-1].name]}, energy)
 
 
-def _check_geometry(settings: ProximalGradient, penalty: str, hidden: Sequence[Role]) -> None:
+def _check_geometry(settings: ProximalGradient, penalty: Penalty, hidden: Sequence[Role]) -> None:
     """Raise ValueError where the dual geometry, which knows variables by their pre-activations, has no such step."""
     if settings.geometry == "euclidean":
         return
     plain = all(isinstance(r, Free) and r.start is None and r.regularizer is None for r in hidden)
-    if penalty == "quadratic" or not plain:
+    if settings.geometry not in penalty.geometries or not plain:
         raise ValueError(
             'geometry="dual" knows free hidden variables and the Bregman penalty only: take geometry="euclidean" for '
-            'penalty="quadratic" and for hidden variables that are clamped, nudged, regularised or given a start'
+            'another penalty and for hidden variables that are clamped, nudged, regularised or given a start'
         )
 
 
@@ -163,7 +163,7 @@ def _start_of(role: Role) -> Array:
 
 
 def _roles(
-    network: Network, roles: Mapping[int, Role], settings: ProximalGradient, loss: Loss, penalty: str, x: Array
+    network: Network, roles: Mapping[int, Role], settings: ProximalGradient, loss: Loss, penalty: str | Penalty, x: Array
 ) -> Roles:
     last, n = len(network.blocks), x.shape[0]
     output = roles.get(last)

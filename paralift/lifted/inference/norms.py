@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from paralift.kernels.arrays import Array, empty, from_host, namespace
@@ -12,6 +14,8 @@ FIRST, LATER = 30, 2
 """Power iterations at the first estimate and at the next ones, when the parameters have moved a little."""
 MARGIN = 1.1
 """Factor on the squared norm, because power iterations approach it from below."""
+
+NONE: Mapping[int, float] = {}
 
 
 class Norms:
@@ -29,16 +33,17 @@ class Norms:
             return known**2
         return MARGIN * self._power(block, theta, parent)
 
-    def lipschitz(self, output_weight: float = 1.0) -> np.ndarray:
+    def lipschitz(self, output_weight: float = 1.0, weights: Mapping[int, float] = NONE) -> np.ndarray:
         """Return what the stage's blocks add to the Lipschitz constant of the pull on every variable of the network.
 
         Sum over children c of |A_c|_2^2 Lip(sigma_c), shape (n_variables,), float64; the output block, whose loss is
-        weighted, counts `output_weight` times. Stages add theirs.
+        weighted, counts `output_weight` times, another block its penalty's weight. Stages add theirs.
         """
         last = len(self.stage.network.blocks)
         constants = np.zeros(len(self.stage.network.shapes))
         for block in self.stage.blocks:
-            weight = float(block.activation.lipschitz) * (output_weight if block.index == last else 1.0)
+            own = output_weight if block.index == last else weights.get(block.index, 1.0)
+            weight = float(block.activation.lipschitz) * own
             for p in dict.fromkeys(block.parents):
                 if p in self.stage.pulled or p in self.stage.inputs:
                     times = [k for k, q in enumerate(block.parents) if q == p]
