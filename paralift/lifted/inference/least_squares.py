@@ -115,7 +115,7 @@ class _Fit:
         slope = self._stacked(self.window.stage.gradients[self.block.name]) / self.batch
         slope += inertia[:, None] * (old - held) + ridge[:, None] * old
         gram = neighbours.sum_shards(self._gram()) * (stiffness(self.window, self.block) / self.batch)
-        direction = -_solve(gram, inertia + ridge, slope, np.finfo(str(self.x.dtype)).eps)
+        direction = -_solve(gram, inertia + ridge, slope, float(np.finfo(str(self.x.dtype)).eps))
         if self._searched():
             lengths = self._lengths(neighbours, direction, old, held, inertia, ridge)
             direction *= lengths
