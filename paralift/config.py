@@ -240,6 +240,11 @@ def read_loss(where: str, key: str, value: Any) -> losses.Loss:
     return _object(LOSS, losses.Loss)(where, key, value)
 
 
+def read_method(where: str, key: str, value: Any) -> methods.Method:
+    """Build a method from an expression; ConfigError as in `Config.from_text`."""
+    return _object(METHOD, methods.Method)(where, key, value)
+
+
 def _list(vocabulary: Vocabulary) -> Callable[[str, str, Any], Any]:
     """Return what builds objects from a list of expressions; ConfigError as in `Config.from_text`."""
 
@@ -438,7 +443,7 @@ EXAMPLES = {
 READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "data": read_data,
     "network": read_network,
-    "method": _object(METHOD, methods.Method),
+    "method": read_method,
     "optimizer": _object(OPTIMIZER, optim.Rule),
     "loss": read_loss,
     "augment": _list(AUGMENT),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from paralift.bench import accuracy, autoencoders, cosines, lateness, machine, report, studies
+from paralift.bench import accuracy, autoencoders, cosines, lateness, literature, machine, report, studies
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
@@ -19,6 +19,10 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "kappa-gentle": ("the same for momentum at a third of the rate", lambda q: lateness.kappas(q, lateness.GENTLE)),
     "stages": ("the flushed and the unflushed schedule on 1, 2, 4 and 8 ranks", lateness.stages),
     "autoencoders": ("sparse and denoising autoencoders on few images (in the folder PARALIFT_DATA)", autoencoders.run),
+    "literature": ("the literature's methods on MNIST, 784-300-10 (in the folder PARALIFT_DATA)", literature.shallow),
+    "literature-deep": ("the same on 784-256x4-10", literature.deep),
+    "literature-bcd": ("block coordinate descent's published 784-1500x3-10, repeated and passed", literature.bcd),
+    "literature-bcd-deep": ("the same for its ten hidden layers of 600", literature.bcd_deep),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 
