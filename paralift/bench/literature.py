@@ -1,6 +1,6 @@
 """The methods of the literature on MNIST (in the folder PARALIFT_DATA), and block coordinate descent's published settings.
 
-Each method has its own batches and passes: those that fit parameters by Gram matrices take few and large ones. Seconds are those of
+Each method has its own batches and passes: those that fit parameters by Gram matrices take few and large ones. Seconds are of
 training, without evaluations; what is compared is the accuracy at the end, and the best on the way.
 """
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +237,16 @@ def test_multipliers_end_where_their_constraints_hold(eps, binding):
 )  # fmt: skip
 def test_repr_builds_the_same_method(method):
     assert eval(repr(method), {**vars(pl.methods), **vars(pl.optim)}) == method
+
+
+def test_every_method_has_a_page_and_says_the_same_in_its_file():
+    page = (Path(__file__).parents[3] / "docs" / "methods.md").read_text(encoding="utf-8")
+    functions = [f for name, f in vars(pl.methods).items() if name in pl.methods.__all__ and inspect.isfunction(f)]
+    assert len(functions) == 11
+    for function in functions:
+        assert f"\n## {function.__name__}\n" in page and f"[`{function.__name__}`](#{function.__name__})" in page
+        text = inspect.getmodule(function).__doc__
+        assert all(word in text for word in ("Objective:", "Update:", "Reference:", "When to use it:")), function
 
 
 def test_configurations_know_every_method(tmp_path):
