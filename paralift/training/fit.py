@@ -228,8 +228,8 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
     n = dataset.train.n_samples
     batch = batch_rows(given.batch_size, given.data, n)
     limit = None if given.memory is None else read_bytes(given.memory)
-    stages = allowed_stages(method, given.stages, given.plan)
-    fixed = {"stages": stages, "micro_batches": given.micro_batches, "schedule": given.schedule, "memory": limit}
+    allowed_stages(method, given.stages, given.plan)
+    fixed = {"stages": given.stages, "micro_batches": given.micro_batches, "schedule": given.schedule, "memory": limit}
     question = question_of(network, ranks, batch, method, rule, float_type(given.dtype).itemsize, **fixed)
     question = replace(question, states=question.states + techniques.flats)
     attributes = {

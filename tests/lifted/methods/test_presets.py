@@ -11,7 +11,7 @@ import pytest
 from problems import cosine, distance, problem, vector
 
 import paralift as pl
-from paralift.config import Config
+from paralift.config import Config, ConfigError
 from paralift.lifted.exchange import Walls
 from paralift.lifted.inference.estimate import Estimator
 from paralift.lifted.inference.multipliers import Multipliers
@@ -259,6 +259,18 @@ def test_configurations_know_every_method(tmp_path):
         path = tmp_path / "run.toml"
         path.write_text(f'data = "digits()"\nnetwork = "Sequential(Linear(64, 10), Softmax())"\nmethod = "{text}"\n')
         assert Config.from_file(path).method == method
+
+
+def test_configurations_say_what_does_not_go_together():
+    head = 'data = "digits()"\nnetwork = "Sequential(Linear(64, 8), Tanh(), Linear(8, 10), Softmax())"\n'
+    for text, words in {
+        'method = "askari"': "linear1.*Tanh",
+        'method = "mac"\noptimizer = "SGD(1.0, regularizer=L1(0.1))"': "Ridge.*exact=False",
+        'method = "dual_propagation"\n[parallel]\nstages = 2': "2 stages.*frozen",
+        'method = "mac(mu=-1.0)"': "mu is -1",
+    }.items():
+        with pytest.raises(ConfigError, match=words):
+            Config.from_text(head + text)
 
 
 @pytest.mark.parametrize("method", [mac(), fenchel(), lpom()], ids=["mac", "fenchel", "lpom"])
