@@ -152,7 +152,7 @@ def rows(records: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """Return for each method: last score, best score, passes and seconds to the best, all seconds, last energy."""
     key = score_of(records)
     best = max if key.endswith("accuracy") else min
-    found = []
+    found: list[tuple[str, ...]] = []
     for record in records:
         points = record["curve"]
         if not points:
