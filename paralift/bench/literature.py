@@ -16,7 +16,7 @@ import numpy as np
 import paralift as pl
 from paralift import methods
 from paralift.bench import bcd_reference, report
-from paralift.bench.accuracy import perceptron
+from paralift.bench.studies import perceptron
 from paralift.data import Dataset, load_shard
 from paralift.lifted.methods import Method
 from paralift.training.compare import curve
