@@ -99,6 +99,7 @@ def _published(name: str, widths: Sequence[int], passes: int, quick: bool) -> di
     data = _mnist(quick)
     ways = {
         "lpom(tau=None), full": Way(methods.lpom(iterations=3, tau=None), FULL, passes),
+        "lpom(tau=10), batches of 6000": Way(methods.lpom(iterations=3, tau=10.0, persistent=False), 6000, passes),
         "nudged()": Way(methods.nudged(), 128, passes),
     }
     seeds = range(1 if quick else 3)
