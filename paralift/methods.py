@@ -18,7 +18,7 @@ from paralift.lifted.methods import (
     nudged,
     predictive_coding,
 )
-from paralift.lifted.penalties import Bregman, Constrained, Fenchel, Quadratic
+from paralift.lifted.penalties import Bregman, Constrained, Fenchel, Penalty, Quadratic
 from paralift.lifted.updates import BlockDescent, Explicit, Implicit, LeastSquares
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "LeastSquares",
     "Method",
     "Nudge",
+    "Penalty",
     "ProximalGradient",
     "Quadratic",
     "Sweep",

@@ -119,7 +119,7 @@ def infer(
     window.roles = _roles(network, by_variable, settings, loss, penalty, start)
     _set_start(window, by_variable, start)
     weight = abs(window.roles.beta) * loss.steepness if window.roles.loss is not None else 1.0
-    constants = Norms(stage).lipschitz(weight)
+    constants = Norms(stage).lipschitz(weight, steep=measure.lipschitz)
     window.stale.update(window.own)
     energy = [float(window.energy())]
     for _ in range(settings.iterations):

@@ -9,7 +9,7 @@ from problems import problem
 import paralift as pl
 from paralift.lifted.inference.lifted import LiftedState, Roles
 from paralift.lifted.inference.norms import Norms
-from paralift.lifted.penalties import PENALTIES, Fenchel, penalty_of
+from paralift.lifted.penalties import PENALTIES, Fenchel, Penalty, penalty_of
 from paralift.lifted.stage import Stage
 from paralift.methods import Hard, Method, Nudge, ProximalGradient
 
@@ -70,6 +70,32 @@ def test_the_constrained_penalty_wants_projections():
         pl.infer(net, p.params, roles, penalty="constrained")
     with pytest.raises(TypeError, match="Tanh"):
         pl.fit(net, (p.x, p.y), method=pl.methods.askari(), comm=None, progress=False)
+
+
+def test_a_penalty_of_ones_own_needs_three_functions():
+    """Twice the Bregman penalty, as a user would write it: the weight 2 of the named one."""
+
+    class Twice(Penalty):
+        lipschitz = 2.0
+
+        def value(self, activation, x, z):
+            return 2 * activation.penalty(x, z)
+
+        def gradient(self, activation, x, z):
+            return 2 * (activation.sigma(z) - x)
+
+        def step(self, activation, x, z, g, tau):
+            return activation.prox((x + tau * (2 * z - g)) / (1 + 2 * tau), 2 * tau / (1 + 2 * tau))
+
+    p = problem(pl.Sequential(pl.Linear(3, 4), pl.Tanh(), pl.Linear(4, 2), pl.Softmax()), n=6)
+    found = pl.value_and_grad(p.network, Method(Twice(), Hard(), ProximalGradient(5)))(p.params, p.x, p.y)[1]
+    half = {"input": pl.Clamped(p.x), "output": pl.Nudged(p.y, 0.5)}  # E/2
+    named = pl.infer(p.network, p.params, half, ProximalGradient(500))
+    own = pl.infer(
+        p.network, p.params, {"input": pl.Clamped(p.x), "output": pl.Clamped(p.y)}, ProximalGradient(500), penalty=Twice()
+    )
+    np.testing.assert_allclose(own.variables["linear1"], named.variables["linear1"], atol=1e-7)
+    assert np.isfinite(found["linear1"]["weight"]).all()
 
 
 def test_projections_say_so():

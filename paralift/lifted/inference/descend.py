@@ -43,7 +43,7 @@ def stiffness(window: LiftedWindow, block: Block) -> float:
     steep = float(block.activation.lipschitz)
     loss = window.roles.loss if block.index == window.last else None
     if loss is None:
-        return steep * window.roles.weights.get(block.index, 1.0)
+        return steep * window.roles.measure.lipschitz * window.roles.weights.get(block.index, 1.0)
     return steep * loss.stiffness(window.roles.beta)
 
 

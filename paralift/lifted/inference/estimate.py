@@ -60,7 +60,7 @@ class Estimator:
     def lipschitz(self) -> np.ndarray:
         """Return the Lipschitz constants of the pulls at the present parameters, the same on all stages."""
         weight = self.loss.steepness * max(abs(beta) for _, beta in self.method.clamp.phases)
-        return self.neighbours.sum_stages(self.norms.lipschitz(weight, self.weights))
+        return self.neighbours.sum_stages(self.norms.lipschitz(weight, self.weights, self.method.measure.lipschitz))
 
     def roles(self, beta: float) -> Roles:
         """Return the roles of training: input fixed, output clamped or nudged by `beta`."""

@@ -230,8 +230,8 @@ class LiftedWindow:
             b.activation.xstep(x, z, g, 1.0 / lipschitz, r, value=False)
         else:
             tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
-            w, lam = (matrix(centre) + tau * (penalty.anchor(b.activation, z) - g)) / (1.0 + tau), tau / (1.0 + tau)
-            x[...] = penalty.prox(b.activation, self.roles.regularizers.get(v), w, lam)
+            more = {"regularizer": self.roles.regularizers[v]} if v in self.roles.regularizers else {}
+            x[...] = penalty.step(b.activation, matrix(centre), z, g, tau, **more)
             r[...] = b.activation.sigma(z)
             penalty.residual(b.activation, x, z, r)
         self._weigh(v, r)

@@ -33,16 +33,16 @@ class Norms:
             return known**2
         return MARGIN * self._power(block, theta, parent)
 
-    def lipschitz(self, output_weight: float = 1.0, weights: Mapping[int, float] = NONE) -> np.ndarray:
+    def lipschitz(self, output_weight: float = 1.0, weights: Mapping[int, float] = NONE, steep: float = 1.0) -> np.ndarray:
         """Return what the stage's blocks add to the Lipschitz constant of the pull on every variable of the network.
 
         Sum over children c of |A_c|_2^2 Lip(sigma_c), shape (n_variables,), float64; the output block, whose loss is
-        weighted, counts `output_weight` times, another block its penalty's weight. Stages add theirs.
+        weighted, counts `output_weight` times, another block its penalty's weight and `steep`. Stages add theirs.
         """
         last = len(self.stage.network.blocks)
         constants = np.zeros(len(self.stage.network.shapes))
         for block in self.stage.blocks:
-            own = output_weight if block.index == last else weights.get(block.index, 1.0)
+            own = output_weight if block.index == last else steep * weights.get(block.index, 1.0)
             weight = float(block.activation.lipschitz) * own
             for p in dict.fromkeys(block.parents):
                 if p in self.stage.pulled or p in self.stage.inputs:

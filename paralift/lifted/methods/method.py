@@ -58,6 +58,8 @@ class Method:
             raise ValueError(f"{self.update!r} minimises E over theta: it needs ProximalGradient inference")
         if isinstance(self.update, MINIMISERS) and len(self.clamp.phases) > 1:
             raise ValueError(f"{self.update!r} minimises one E: it needs a hard clamp or a one-sided nudge")
+        if self.states and isinstance(self.inference, ProximalGradient) and not self.measure.regularised:
+            raise ValueError(f"{self.penalty!r} has x-steps without regularisers: leave states out")
         if isinstance(self.measure, Fenchel) and (self.states or len(self.clamp.phases) > 1):
             raise ValueError(
                 f"{self.measure!r} with {self.clamp!r} and states {sorted(self.states)}: multipliers belong to one E, without "

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 from paralift.kernels.arrays import Array
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.inference.regularised import regularised_prox
-from paralift.lifted.penalties.base import Penalty
+from paralift.lifted.penalties.base import SquarePenalty
 
 
 @dataclass(frozen=True)
-class Bregman(Penalty):
+class Bregman(SquarePenalty):
     """B(x, z) = |x|^2/2 + Psi(x) + phi(z) - <x, z>: convex in x and in z, zero at x = sigma(z) only, gradient sigma(z) - x.
 
     References

@@ -8,11 +8,11 @@ from typing import Any
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.activations.base import Activation
 from paralift.lifted.inference.regularised import regularised_prox
-from paralift.lifted.penalties.base import Penalty
+from paralift.lifted.penalties.base import SquarePenalty
 
 
 @dataclass(frozen=True)
-class Constrained(Penalty):
+class Constrained(SquarePenalty):
     """|x - z|^2/2 with x in the domain of Psi, gradient z - x: for activations that are projections.
 
     It is a square in the parameters, too, whose minimiser is a linear least squares fit. It is not zero at x = sigma(z), but

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.activations.base import Activation
-from paralift.lifted.penalties.base import Penalty
+from paralift.lifted.penalties.base import SquarePenalty
 
 
 @dataclass(frozen=True)
-class Quadratic(Penalty):
+class Quadratic(SquarePenalty):
     """|x - sigma(z)|^2/2, gradient sigma'(z) (sigma(z) - x) in z: the one that needs sigma', and is not convex in z.
 
     References
