@@ -64,6 +64,17 @@ def _parser() -> argparse.ArgumentParser:
     new = add("run", text, "run -n 2 examples/digits.toml", parents=[options])
     new.add_argument("-n", type=int, metavar="N", help="number of ranks; without it ranks and threads are chosen")
     new.set_defaults(alone=False)
+    new = add("compare", "train a network by several methods, and draw their accuracy",
+              "compare examples/digits.toml --methods 'nudged,backprop,lpom(tau=None)@full'")  # fmt: skip
+    new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
+    new.add_argument(
+        "--methods", required=True, metavar="A,B,...", help="names or calls; @full or @512 behind one: its batch size"
+    )
+    new.add_argument("--out", metavar="FOLDER", help="of the runs; without it: runs/compare-NAME-DATE-TIME")
+    new.add_argument("--epochs", type=int, metavar="N", help="instead of the configuration's")
+    new.add_argument("--seed", type=int, metavar="N", help="instead of the configuration's")
+    new.add_argument("--threads", type=int, metavar="N", help="BLAS threads of a rank")
+    new.add_argument("--quiet", action="store_true", help="no progress bar, no table")
     new = add("find-rate", "try rates of the update rule, from small to large", "find-rate examples/digits.toml")
     new.add_argument("config", nargs="?", metavar="CONFIG.toml", help="without it: the digits")
     new.add_argument("--low", type=float, default=1e-6, metavar="R", help="the first rate, %(default)g")

@@ -1,4 +1,4 @@
-"""What the commands do: ``paralift train | run | find-rate | evaluate | plot | plan | bench | doctor``.
+"""What the commands do: ``paralift train | run | compare | find-rate | evaluate | plot | plan | bench | doctor``.
 
 Exit codes: 0 done, 1 the run itself failed (the loss diverged, something needed is broken), 2 a mistake in what was given, 75
 stopped by a signal after a checkpoint, 76 ended by the stall watch, 130 interrupted. Under an MPI launcher every rank
@@ -158,6 +158,11 @@ def _run_folder(args: argparse.Namespace, name: str) -> Path:
             way_out = "go on with it by --resume auto, or name another --out"
             raise ValueError(f"{args.out} holds a run already: {way_out}")
         return Path(args.out)
+    return _new_folder(name)
+
+
+def _new_folder(name: str) -> Path:
+    """Return a run folder that does not exist yet."""
     first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, n = first, 1
     while path.exists():
@@ -183,6 +188,41 @@ def _print_summary(console: Console, title: str, summary: Mapping[str, Any]) -> 
         ("memory a rank", f"{max(summary['peak_memory_bytes']) / 2**20:.0f} MiB at most"),
     ]
     print_table(console, title, ("", ""), rows)
+
+
+def compare(args: argparse.Namespace, rest: Sequence[str]) -> int:
+    """Train one task by several methods; print a table, write the numbers and draw their accuracy."""
+    from paralift.training import compare as comparing
+    from paralift.training.compare_plots import plot_compare
+
+    config = _together(lambda: Config.default() if args.config is None else Config.from_file(args.config))
+    config = _together(lambda: config.changed(epochs=args.epochs, seed=args.seed).shared(threads=args.threads))
+    contestants = _together(lambda: comparing.read_contestants(args.methods, config))
+    network, data, _ = _together(config.build)
+    out = Path(args.out) if args.out is not None else _new_folder(f"compare-{config.name}")
+    _together(lambda: _expect_unused(out))
+
+    def say(text: str) -> None:
+        if _rank() == 0 and not args.quiet:
+            print(f"paralift: {text}", file=sys.stderr, flush=True)
+
+    records = _refused_together(lambda: comparing.compare(contestants, network, data, out, not args.quiet, say))
+
+    def tell() -> None:
+        written = comparing.write(records, out)
+        written += plot_compare(records, comparing.score_of(records), out)
+        if not args.quiet:
+            title = f"{out}: {comparing.score_of(records).replace('_', ' ')}"
+            print_table(Console(), title, comparing.COLUMNS, comparing.rows(records))
+            print("\n".join(f"written: {path}" for path in written))
+
+    _together(tell if _rank() == 0 else lambda: None)
+    return 0 if any(record["curve"] for record in records) else 1
+
+
+def _expect_unused(out: Path) -> None:
+    if any(out.glob("*/checkpoints/step-*")):
+        raise ValueError(f"{out} holds runs already: name another --out")
 
 
 def find_rate(args: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -327,6 +367,7 @@ def doctor(args: argparse.Namespace, rest: Sequence[str]) -> int:
 ACTIONS: Mapping[str, Callable[[argparse.Namespace, Sequence[str]], int]] = {
     "train": train,
     "run": launch,
+    "compare": compare,
     "find-rate": find_rate,
     "evaluate": evaluate,
     "plot": plot,

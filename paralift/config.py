@@ -42,7 +42,7 @@ from paralift.lifted.network import Network
 from paralift.mistakes import ConfigError, Mistakes, lines_of, shown
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.versions import read_kappa
-from paralift.training.arguments import expect_patience
+from paralift.training.arguments import allowed_stages, check_method, expect_patience
 from paralift.training.freezing import frozen_parameters
 from paralift.training.stopping import EarlyStopping
 from paralift.training.techniques import check_clip, read_clip, read_ema, sample_shape
@@ -240,6 +240,11 @@ def read_loss(where: str, key: str, value: Any) -> losses.Loss:
     return _object(LOSS, losses.Loss)(where, key, value)
 
 
+def read_method(where: str, key: str, value: Any) -> methods.Method:
+    """Build a method from an expression; ConfigError as in `Config.from_text`."""
+    return _object(METHOD, methods.Method)(where, key, value)
+
+
 def _list(vocabulary: Vocabulary) -> Callable[[str, str, Any], Any]:
     """Return what builds objects from a list of expressions; ConfigError as in `Config.from_text`."""
 
@@ -327,6 +332,15 @@ def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping
             except ValueError as error:
                 raise ConfigError(f"{where}, key 'loss': {error}") from None
     _techniques(mistakes, network, method, values, tables.get("training", Training()))
+    for key, check in (
+        ("method", lambda: check_method(network, method, values.get("optimizer"))),
+        ("parallel.stages", lambda: allowed_stages(method, parallel.stages, None)),
+    ):
+        with mistakes.of(key) as where:
+            try:
+                check()
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{where}, key {key!r}: {error}") from None
     blocks = len(network.blocks)
     if parallel.stages is not None and parallel.stages > blocks:
         with mistakes.of("parallel.stages") as where:
@@ -438,7 +452,7 @@ EXAMPLES = {
 READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
     "data": read_data,
     "network": read_network,
-    "method": _object(METHOD, methods.Method),
+    "method": read_method,
     "optimizer": _object(OPTIMIZER, optim.Rule),
     "loss": read_loss,
     "augment": _list(AUGMENT),

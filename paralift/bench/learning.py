@@ -9,7 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paralift.bench import accuracy, autoencoders, cosines, denoiser, lateness, machine, quantised, report, studies
+from paralift.bench import (
+    accuracy,
+    autoencoders,
+    cosines,
+    denoiser,
+    lateness,
+    literature,
+    machine,
+    quantised,
+    report,
+    studies,
+)
 from paralift.bench.clean import start_clean
 
 STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
@@ -22,6 +33,10 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "autoencoders": ("sparse and denoising autoencoders on few images (in the folder PARALIFT_DATA)", autoencoders.run),
     "denoiser": ("unrolled denoisers on whole pictures (in the folder PARALIFT_DATA)", denoiser.run),
     "quantised": ("activations of 1 to 8 bits without surrogate gradients, beside a straight-through estimator", quantised.run),
+    "literature": ("the literature's methods on MNIST, 784-300-10 (in the folder PARALIFT_DATA)", literature.shallow),
+    "literature-deep": ("the same on 784-256x4-10", literature.deep),
+    "literature-bcd": ("block coordinate descent's published 784-1500x3-10, repeated and passed", literature.bcd),
+    "literature-bcd-deep": ("the same for its ten hidden layers of 600", literature.bcd_deep),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 

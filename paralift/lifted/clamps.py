@@ -66,4 +66,53 @@ class Nudge:
         return (0.5, 0.5, self.relative or 0.0) if self.symmetric else (0.0, 1.0, 0.0)
 
 
-Clamp = Hard | Nudge
+@dataclass(frozen=True)
+class Dyad:
+    """Two states of every unit, x+ = sigma(z - alpha g) and x- = sigma(z + (1 - alpha) g), of mean alpha x+ + (1 - alpha) x-.
+
+    The loss weighs alpha beta in one and -(1 - alpha) beta in the other. alpha = 1/2 is the symmetric `Nudge`; 1 nudges x+
+    alone.
+
+    Parameters
+    ----------
+    beta : float
+        Weight of the loss of one sample.
+    alpha : float
+        In [0, 1].
+    transposed : bool
+        Whether the shares of the pull are exchanged, x+ = sigma(z - (1 - alpha) g) and x- = sigma(z + alpha g): the mean then
+        stays at sigma(z) for alpha = 0 and 1, too, so that lopsided nudges do not run away.
+
+    References
+    ----------
+    Hoier, Staudt & Zach, arXiv 2302.01228, 2023; Hoier & Zach, arXiv 2402.08573, 2024 (transposed).
+    """
+
+    beta: float = 1.0
+    alpha: float = 0.5
+    transposed: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0 or not 0 <= self.alpha <= 1:
+            raise ValueError(f"{self!r}: expected beta greater than 0 and alpha in [0, 1]")
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Shares of the pull that x+ and x- get."""
+        return (1.0 - self.alpha, self.alpha) if self.transposed else (self.alpha, 1.0 - self.alpha)
+
+    @property
+    def phases(self) -> tuple[tuple[float, float], ...]:
+        """Pairs (weight, beta) of the states that proximal gradient iterations find."""
+        plus, minus = self.shares
+        found = ((1.0 / self.beta, plus * self.beta), (-1.0 / self.beta, -minus * self.beta))
+        return tuple(phase for phase in found if phase[1])
+
+    @property
+    def displacement(self) -> tuple[float, float, float]:
+        """(up, down, relative) of the sweep's residual."""
+        plus, minus = self.shares
+        return (minus, plus, 0.0)
+
+
+Clamp = Hard | Nudge | Dyad

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from paralift.kernels.arrays import Array, family, from_host
+from paralift.lifted.clamps import Dyad
 from paralift.lifted.exchange import Walls
 from paralift.lifted.inference.estimate import Estimator, state_regularizers
 from paralift.lifted.inference.proxgrad import ProximalGradient
@@ -135,8 +136,9 @@ def check_keys(network: Network, x: Array, keys: np.ndarray | None) -> None:
 def displacement_of(method: Method) -> Displacement:
     """Return how a sweep of `method` turns pulls into residuals."""
     up, down, relative = method.clamp.displacement
-    derivative = isinstance(method.inference, Backpropagation) or method.penalty == "quadratic"
-    return Displacement(up, down, relative, derivative)
+    derivative = isinstance(method.inference, Backpropagation) or method.measure.derivative
+    mean = method.clamp.alpha if isinstance(method.clamp, Dyad) and method.inference.carries else None
+    return Displacement(up, down, relative, derivative, mean)
 
 
 def check_targets(network: Network, loss: Loss, x: Array, y: Array) -> None:

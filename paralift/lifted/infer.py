@@ -13,14 +13,14 @@ from typing import Any
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.exchange import Walls
 from paralift.lifted.gradient import check_targets
-from paralift.lifted.inference.estimate import check_products, variable_names
+from paralift.lifted.inference.estimate import check_penalty, check_products, variable_names
 from paralift.lifted.inference.lifted import LiftedState, LiftedWindow, Roles
 from paralift.lifted.inference.norms import Norms
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate
 from paralift.lifted.inference.regularised import check_pair
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.network import Network, Params, check_input, check_params
-from paralift.lifted.penalties import Penalty, check_penalty_name
+from paralift.lifted.penalties import Penalty, penalty_of
 from paralift.lifted.stage import Stage
 
 WALLS = Walls()
@@ -90,7 +90,7 @@ def infer(
         100 Gauss-Seidel iterations by default.
     loss : Loss, optional
         Of a clamped or nudged output; by default the one that belongs to the last activation.
-    penalty : {"bregman", "quadratic"} or Penalty
+    penalty : {"bregman", "quadratic", "constrained"}, or Penalty
 
     Returns
     -------
@@ -103,14 +103,15 @@ def infer(
         multiply variables, as attention does.
     """
     settings = ProximalGradient(100) if settings is None else settings
-    check_penalty_name(penalty)
+    measure = penalty_of(penalty)
     check_products(network)
+    check_penalty(network, measure)
     names = variable_names(network)
     check_params(network, params)
     by_variable = _by_variable(names, roles)
     start = _start_of(by_variable[0])
     check_input(network, start)
-    _check_geometry(settings, penalty, [r for v, r in by_variable.items() if 0 < v < len(network.blocks)])
+    _check_geometry(settings, measure, [r for v, r in by_variable.items() if 0 < v < len(network.blocks)])
     stage = Stage(network, 0, len(network.blocks), start, free_input=not isinstance(by_variable[0], Clamped))
     stage.load(params)
     loss = default_loss(network.blocks[-1].activation) if loss is None else loss
@@ -118,7 +119,7 @@ def infer(
     window.roles = _roles(network, by_variable, settings, loss, penalty, start)
     _set_start(window, by_variable, start)
     weight = abs(window.roles.beta) * loss.steepness if window.roles.loss is not None else 1.0
-    constants = Norms(stage).lipschitz(weight, penalty)
+    constants = Norms(stage).lipschitz(weight, steep=measure.lipschitz)
     window.stale.update(window.own)
     energy = [float(window.energy())]
     for _ in range(settings.iterations):
@@ -130,15 +131,15 @@ def infer(
     return Inferred({**found, "input": window.x[0], "output": found[network.blocks[-1].name]}, energy)
 
 
-def _check_geometry(settings: ProximalGradient, penalty: str | Penalty, hidden: Sequence[Role]) -> None:
+def _check_geometry(settings: ProximalGradient, penalty: Penalty, hidden: Sequence[Role]) -> None:
     """Raise ValueError where the dual geometry, which knows variables by their pre-activations, has no such step."""
     if settings.geometry == "euclidean":
         return
     plain = all(isinstance(r, Free) and r.start is None and r.regularizer is None for r in hidden)
-    if penalty != "bregman" or not plain:
+    if settings.geometry not in penalty.geometries or not plain:
         raise ValueError(
             'geometry="dual" knows free hidden variables and the Bregman penalty only: take geometry="euclidean" for '
-            'penalty="quadratic" and for hidden variables that are clamped, nudged, regularised or given a start'
+            'another penalty and for hidden variables that are clamped, nudged, regularised or given a start'
         )
 
 
@@ -162,8 +163,7 @@ def _start_of(role: Role) -> Array:
 
 
 def _roles(
-    network: Network, roles: Mapping[int, Role], settings: ProximalGradient, loss: Loss, penalty: str | Penalty,
-    x: Array,
+    network: Network, roles: Mapping[int, Role], settings: ProximalGradient, loss: Loss, penalty: str | Penalty, x: Array
 ) -> Roles:
     last, n = len(network.blocks), x.shape[0]
     output = roles.get(last)

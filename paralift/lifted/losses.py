@@ -34,6 +34,10 @@ class Loss:
         """The largest factor of a row's pull, whose Lipschitz constant steps of proximal gradient iterations need."""
         return 1.0
 
+    def stiffness(self, beta: float) -> float:
+        """Return the Lipschitz constant of the pull in z over that of sigma, for beta times the loss."""
+        return self.steepness * max(abs(beta), 1.0)  # of envelopes: |d - prox(d)| moves no more than d
+
     def check(self, activation: Activation, width: int | None = None) -> None:
         """Raise ValueError unless the loss fits the last activation, and its `width` where that is given."""
 
@@ -82,6 +86,10 @@ class Loss:
 @dataclass(frozen=True)
 class BregmanLoss(Loss):
     """B(y, z) of whatever the last activation is, `y` an array in its range."""
+
+    def stiffness(self, beta: float) -> float:
+        """Return its weight: the pull is a multiple of sigma(z) - y."""
+        return self.steepness * abs(beta)
 
     def pull(self, activation: Activation, z: Array, x: Array, y: Array, beta: float, g: Array) -> Array:
         """Write beta (sigma(z) - y) into `g`; return the summed penalty."""

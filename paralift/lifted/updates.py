@@ -58,4 +58,30 @@ class BlockDescent:
             raise ValueError(f"BlockDescent: momentum is {self.momentum}, expected a number in [0, 1)")
 
 
-Update = Explicit | Implicit | BlockDescent
+@dataclass(frozen=True)
+class LeastSquares:
+    """Every block's parameters are a ridge regression on its input, by the Gram matrix of the input summed over all shards.
+
+    Where E is a square in the parameters (an identity activation, the constrained penalty) the step minimises it; with the
+    Bregman penalty it minimises the square above E that touches it; with the quadratic penalty it is the Gauss-Newton
+    step, as long for every unit as lowers E most. So no step raises E.
+
+    Parameters
+    ----------
+    tau : float, optional
+        Adds |theta - theta_k|^2 / (2 tau) to E, a mean over samples: what a batch does not know stays. None adds nothing, for
+        full batches.
+
+    References
+    ----------
+    Carreira-Perpinan & Wang, AISTATS 2014; Carreira-Perpinan & Alizadeh, ParMAC, MLSys 2019; Askari et al., 2018.
+    """
+
+    tau: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.tau is not None and not self.tau > 0:
+            raise ValueError(f"{self!r}: expected tau greater than 0, or None")
+
+
+Update = Explicit | Implicit | BlockDescent | LeastSquares

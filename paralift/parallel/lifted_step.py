@@ -10,12 +10,15 @@ import numpy as np
 from paralift.kernels.arrays import Array, zeros
 from paralift.lifted.inference.descend import block_steps, curvatures
 from paralift.lifted.inference.estimate import Estimator
+from paralift.lifted.inference.least_squares import least_squares
 from paralift.lifted.inference.lifted import LiftedWindow
+from paralift.lifted.inference.multipliers import Multipliers
 from paralift.lifted.inference.proxgrad import ProximalGradient, iterate, start_forward
 from paralift.lifted.losses import Loss
 from paralift.lifted.methods import Method
+from paralift.lifted.penalties import Fenchel
 from paralift.lifted.stage import Stage, matrix
-from paralift.lifted.updates import BlockDescent, Explicit, Implicit
+from paralift.lifted.updates import BlockDescent, Explicit, Implicit, LeastSquares
 from paralift.parallel.batch import Batch, Shard, load, targets_like
 from paralift.parallel.exchange import Messages
 from paralift.parallel.halo import Halo
@@ -56,9 +59,13 @@ class LiftedStep:
         self.previous, self.anchor = zeros(stage.flat.shape, stage.flat), zeros(stage.flat.shape, stage.flat)
         if isinstance(self.update, BlockDescent):
             optimizer.arrays = {"previous": self.previous}
-        elif isinstance(self.update, Implicit):
+        elif isinstance(self.update, Implicit | LeastSquares):
             optimizer.arrays = {}
         self.regularizer = getattr(optimizer.rule, "regularizer", None)
+        self.multipliers = None
+        if isinstance(method.measure, Fenchel):
+            self.multipliers = Multipliers(stage, method.measure, self.estimator.weights)
+            optimizer.arrays = {**optimizer.arrays, "multipliers": self.multipliers.flat}
 
     def energy(self, batch: Batch) -> float:
         """Return this rank's part of E on the last batch, a mean over the samples of all shards."""
@@ -94,12 +101,18 @@ class LiftedStep:
         self.halo.finish()  # what was sent of the last batch must have left before the next is loaded
         load(self.estimator.state, self.shard, batch, self.targets)
         start = self._start(batch)
+        if self.multipliers is not None:
+            self.multipliers.read()
         if isinstance(self.update, Explicit):
             value = self.estimator.gradient(n, start)
             self._sum()
             self.optimizer(batch.step, 1.0 / batch.size)
         else:
             value = self._minimise(self.estimator.state.window(n), batch, start)
+        if self.multipliers is not None:
+            window = self.estimator.state.window(n)
+            window.stale.update(window.own)  # the parameters have moved
+            self.multipliers.ascend(window, self.halo, batch.size)
         self._keep(batch)
         return value
 
@@ -135,7 +148,7 @@ class LiftedStep:
         self.total.wait()
 
     def _minimise(self, window: LiftedWindow, batch: Batch, start: Any) -> Array:
-        """Lower E over variables and parameters in turn (`Implicit`, `BlockDescent`)."""
+        """Lower E over variables and parameters in turn (`Implicit`, `BlockDescent`, `LeastSquares`)."""
         ((_, beta),) = self.estimator.method.clamp.phases
         window.roles = self.estimator.roles(beta)
         theta = self.anchor
@@ -143,18 +156,25 @@ class LiftedStep:
         self._extrapolate(batch.step)
         start(window, self.halo)
         value = self.estimator.loss_sum(window)
-        implicit = self.update if isinstance(self.update, Implicit) else None
-        for _ in range(implicit.steps if implicit else 1):
+        for _ in range(self.update.steps if isinstance(self.update, Implicit) else 1):
             iterate(window, self.halo, self.settings, self.estimator.lipschitz(), self.estimator.cuts)
             window.gradients()
             self._sum()
-            constants = curvatures(window, self.halo, batch.size)
-            anchor, tau = (theta, implicit.tau) if implicit else (None, np.inf)
-            block_steps(window, constants, batch.size, self.regularizer, anchor, tau, self.optimizer.options.frozen)
+            self._descend(window, batch.size, theta)
         self._heavy_ball(theta, batch.step)
         self.optimizer.follow(batch.step)
         self.previous[...] = theta
         return value
+
+    def _descend(self, window: LiftedWindow, size: int, anchor: Array) -> None:
+        """Lower E over the parameters, given its gradient; `anchor` is what they were before the step."""
+        frozen = self.optimizer.options.frozen
+        if isinstance(self.update, LeastSquares):
+            least_squares(window, self.halo, size, self.regularizer, anchor, self.update.tau or np.inf, frozen)
+            return
+        constants = curvatures(window, self.halo, size)
+        tau = self.update.tau if isinstance(self.update, Implicit) else np.inf
+        block_steps(window, constants, size, self.regularizer, anchor, tau, frozen)
 
     def _extrapolate(self, step: int) -> None:
         if isinstance(self.update, BlockDescent) and self.update.acceleration == "nesterov" and step:

@@ -11,8 +11,14 @@ from paralift import data as data_room
 from paralift.data import Dataset, ItemSource
 from paralift.data.loaders import dataset_of, gives_items, is_loader, loader_rows
 from paralift.kernels.arrays import Array
+from paralift.lifted.inference.estimate import check_penalty, state_regularizers
+from paralift.lifted.inference.least_squares import check_least_squares
+from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.losses import Loss
+from paralift.lifted.methods import Method
 from paralift.lifted.network import Network, float_type
+from paralift.lifted.updates import LeastSquares
+from paralift.parallel.plan import Plan
 
 BATCH = 128
 """Samples of a batch, where nothing says how many."""
@@ -102,3 +108,25 @@ def expect_counts(**counts: int) -> None:
     for name, value in counts.items():
         if not isinstance(value, int) or value < (0 if name == "epochs" else 1):
             raise ValueError(f"{name} is {value!r}, expected a whole number, at least {0 if name == 'epochs' else 1}")
+
+
+def check_method(network: Network, method: Method, rule: Any) -> None:
+    """Raise ValueError or TypeError unless a method suits the network and the update rule's regulariser."""
+    state_regularizers(network, method)
+    if isinstance(method.inference, ProximalGradient):
+        check_penalty(network, method.measure)
+    if isinstance(method.update, LeastSquares):
+        check_least_squares(network, getattr(rule, "regularizer", None))
+
+
+def allowed_stages(method: Method, stages: int | None, plan: Plan | str | None) -> int | None:
+    """Return the number of stages that a run fixes; ValueError where stages would divide what they cannot."""
+    if method.inference.divisible:
+        return stages
+    wanted = plan.stages if isinstance(plan, Plan) else stages
+    if wanted not in (None, 1):
+        raise ValueError(
+            f"{wanted} stages, but {method.inference!r} takes gradients at what units become in the pass back, which a stage "
+            "above never sees: take stages=1, so that ranks are data shards, or dual_propagation(..., frozen=True)"
+        )
+    return 1

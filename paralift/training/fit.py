@@ -11,7 +11,6 @@ from typing import Any
 from paralift import optim
 from paralift.data.augment import Augmentation
 from paralift.kernels.precision import check_precision
-from paralift.lifted.inference.estimate import state_regularizers
 from paralift.lifted.initial import Scheme, check_scheme, read_scheme
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.methods import Method, nudged
@@ -20,7 +19,16 @@ from paralift.parallel.budget import read_bytes
 from paralift.parallel.plan import Plan
 from paralift.parallel.versions import read_kappa
 from paralift.parallel.world import find_world
-from paralift.training.arguments import array_like, as_dataset, batch_rows, check_shapes, expect_counts, expect_patience
+from paralift.training.arguments import (
+    allowed_stages,
+    array_like,
+    as_dataset,
+    batch_rows,
+    check_method,
+    check_shapes,
+    expect_counts,
+    expect_patience,
+)
 from paralift.training.attempt import Task, train
 from paralift.training.callbacks import check_callbacks
 from paralift.training.planning import question_of
@@ -197,7 +205,7 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
     rule = optim.Adam(1e-3) if given.optimizer is None else given.optimizer
     loss = default_loss(network.blocks[-1].activation) if given.loss is None else given.loss
     loss.check(network.blocks[-1].activation, network.output_shape[-1])
-    state_regularizers(network, method)
+    check_method(network, method, rule)
     threads = 1 if given.threads is None else given.threads
     expect_counts(
         epochs=given.epochs, checkpoint_every=given.checkpoint_every, checkpoints=given.checkpoints, threads=threads
@@ -220,6 +228,7 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
     n = dataset.train.n_samples
     batch = batch_rows(given.batch_size, given.data, n)
     limit = None if given.memory is None else read_bytes(given.memory)
+    allowed_stages(method, given.stages, given.plan)
     fixed = {"stages": given.stages, "micro_batches": given.micro_batches, "schedule": given.schedule, "memory": limit}
     question = question_of(network, ranks, batch, method, rule, float_type(given.dtype).itemsize, **fixed)
     question = replace(question, states=question.states + techniques.flats)

@@ -20,6 +20,7 @@ from paralift.parallel.measure import Trial, measure
 from paralift.parallel.plan import Plan
 from paralift.parallel.predict import Prediction
 from paralift.training import checkpoints
+from paralift.training.arguments import allowed_stages
 
 SOURCES = ("measured", "counted")
 """Where the costs of a plan come from."""
@@ -51,6 +52,7 @@ def question_of(
     """Return what a plan is wanted for, by the parts of a run; `fixed` are those of `Question`."""
     inference = method.inference
     iterations = inference.iterations if isinstance(inference, ProximalGradient) else 0
+    fixed["stages"] = allowed_stages(method, fixed.get("stages"), None)
     return Question(
         network, ranks, batch_size, itemsize=itemsize, states=len(rule.state_names), iterations=iterations, **fixed
     )

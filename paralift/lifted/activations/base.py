@@ -33,6 +33,8 @@ class Activation:
     """Lipschitz constant of sigma in the Euclidean norm; at most 1 whenever Psi is convex."""
     proximal: ClassVar[bool] = True
     """Whether sigma is the gradient of a convex phi (GELU and SiLU are not)."""
+    projection: ClassVar[bool] = False
+    """Whether sigma is a projection: Psi is 0 on the range of sigma and infinite elsewhere."""
     is_identity: ClassVar[bool] = False
     init_gain: ClassVar[float] = 1.0
     """Factor on the variance 1 / fan-in of initial weights before this activation; 2 for those that halve the variance."""

@@ -24,6 +24,7 @@ class Identity(Elementwise):
     """sigma(z) = z: Psi = 0, phi = z^2/2; as a last block it gives the squared loss."""
 
     is_identity: ClassVar[bool] = True
+    projection: ClassVar[bool] = True
     scalar: ClassVar[Scalar] = scalars.IDENTITY
 
     def sigma(self, z: Array) -> Array:
@@ -88,6 +89,7 @@ class ReLU(Elementwise):
     """sigma(z) = max(z, 0), the projection onto x >= 0."""
 
     scalar: ClassVar[Scalar] = scalars.RELU
+    projection: ClassVar[bool] = True
     init_gain: ClassVar[float] = 2.0
 
     def sigma(self, z: Array) -> Array:
@@ -167,6 +169,7 @@ class Hardtanh(Elementwise):
     high: float = 1.0
 
     scalar: ClassVar[Scalar] = scalars.CLIP
+    projection: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:

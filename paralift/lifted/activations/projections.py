@@ -7,6 +7,7 @@ step. The projection on a box is `Hardtanh(low, high)`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from paralift.kernels.arrays import Array, namespace
 from paralift.lifted.activations.base import Activation
@@ -17,6 +18,8 @@ BISECTIONS = 60
 @dataclass(frozen=True)
 class Projection(Activation):
     """Base of the projections: phi and the prox follow from sigma."""
+
+    projection: ClassVar[bool] = True
 
     def phi(self, z: Array) -> Array:
         """Return |z|^2/2 - |z - sigma(z)|^2/2 of each row."""

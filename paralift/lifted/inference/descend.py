@@ -14,7 +14,7 @@ import numpy as np
 from paralift.kernels.arrays import Array
 from paralift.lifted.exchange import Neighbours
 from paralift.lifted.inference.lifted import LiftedWindow
-from paralift.lifted.network import Network
+from paralift.lifted.network import Block, Network
 
 FLOOR = 1e-8
 """Smallest Lipschitz constant: inputs may vanish, and a step must not be infinite."""
@@ -31,11 +31,20 @@ def curvatures(window: LiftedWindow, neighbours: Neighbours, batch: int) -> Cons
     ends = np.cumsum([0, *(len(c) for c in own)])
     total = neighbours.sum_shards(np.concatenate([np.zeros(0), *own]))
     found = {
-        (b.name, name): max(float(b.activation.lipschitz) * float(total[i:j].max()) / batch, FLOOR)
+        (b.name, name): max(stiffness(window, b) * float(total[i:j].max()) / batch, FLOOR)
         for b, i, j in zip(blocks, ends, ends[1:], strict=False)
         for name in b.trained()
     }
     return _of_replicas(found, window.stage.network, neighbours)
+
+
+def stiffness(window: LiftedWindow, block: Block) -> float:
+    """Return the Lipschitz constant of the residual of `block` in its z."""
+    steep = float(block.activation.lipschitz)
+    loss = window.roles.loss if block.index == window.last else None
+    if loss is None:
+        return steep * window.roles.measure.lipschitz * window.roles.weights.get(block.index, 1.0)
+    return steep * loss.stiffness(window.roles.beta)
 
 
 def _of_replicas(found: Constants, network: Network, neighbours: Neighbours) -> Constants:

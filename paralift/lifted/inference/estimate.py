@@ -16,6 +16,7 @@ from paralift.lifted.inference.sweep import rows_of
 from paralift.lifted.losses import Loss
 from paralift.lifted.methods import Method
 from paralift.lifted.network import Network
+from paralift.lifted.penalties import Penalty
 from paralift.lifted.stage import Stage, matrix
 
 Start = Callable[[LiftedWindow, Neighbours], None]
@@ -52,16 +53,20 @@ class Estimator:
         self.state = LiftedState(stage, capacity, training=True)
         self.regularizers = state_regularizers(stage.network, method)
         check_steps(stage.network)
+        check_penalty(stage.network, method.measure)
+        self.weights: dict[int, float] = {}  # of penalties, where they are not 1
         self.total = zeros((stage.layout.size,), stage.like)
 
     def lipschitz(self) -> np.ndarray:
         """Return the Lipschitz constants of the pulls at the present parameters, the same on all stages."""
         weight = self.loss.steepness * max(abs(beta) for _, beta in self.method.clamp.phases)
-        return self.neighbours.sum_stages(self.norms.lipschitz(weight, self.method.penalty))
+        return self.neighbours.sum_stages(self.norms.lipschitz(weight, self.weights, self.method.measure.lipschitz))
 
     def roles(self, beta: float) -> Roles:
         """Return the roles of training: input fixed, output clamped or nudged by `beta`."""
-        return Roles(self.loss, beta, self.method.penalty, self.settings.geometry, self.regularizers)
+        return Roles(
+            self.loss, beta, self.method.penalty, self.settings.geometry, self.regularizers, weights=self.weights
+        )
 
     def gradient(self, n: int, start: Start = start_forward) -> Array:
         """Find the lifted variables of `n` samples and write dE/dtheta, summed over them, into the stage's gradient.
@@ -109,6 +114,12 @@ def check_steps(network: Network) -> None:
                 f"{block.name}: {block.activation!r} is not continuous, so that proximal gradient iterations have no step "
                 "for the blocks below it: use it with methods.nudged(beta=...)"
             )
+
+
+def check_penalty(network: Network, penalty: Penalty) -> None:
+    """Raise TypeError unless the hidden blocks may have the penalty."""
+    for block in network.blocks[:-1]:
+        penalty.check(block.activation, block.name)
 
 
 def check_products(network: Network) -> None:

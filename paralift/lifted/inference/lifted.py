@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from paralift.kernels.arrays import Array, empty, namespace
 from paralift.kernels.difference import sum_columns
-from paralift.lifted.inference.regularised import regularised_prox
 from paralift.lifted.inference.sweep import rows_of
 from paralift.lifted.losses import Loss
 from paralift.lifted.maps.combine import add
 from paralift.lifted.network import Block
-from paralift.lifted.penalties import Penalty
+from paralift.lifted.penalties import Penalty, penalty_of
 from paralift.lifted.stage import Stage, drawn, matrix, sample_keys_like
 
 
@@ -29,7 +29,7 @@ class Roles:
     ----------
     loss, beta : Loss or None, float
         The loss that clamps (beta = 1) or nudges the output; None leaves the output free.
-    penalty : {"bregman", "quadratic"} or Penalty
+    penalty : str or Penalty
     geometry : {"euclidean", "dual"}
     regularizers : mapping of int to Regularizer
         Added to E on these variables, through their prox.
@@ -37,6 +37,8 @@ class Roles:
         Adds weight |x - target|^2 / 2 on these variables.
     fixed : frozenset of int
         Variables that keep their value; the input unless it is to be found.
+    weights : mapping of int to float
+        Factors of these blocks' penalties (the output's loss has `beta` instead); 1 for the others.
     """
 
     loss: Loss | None = None
@@ -46,6 +48,12 @@ class Roles:
     regularizers: Mapping[int, Any] = field(default_factory=dict)
     nudges: Mapping[int, tuple[Array, float]] = field(default_factory=dict)
     fixed: frozenset[int] = frozenset({0})
+    weights: Mapping[int, float] = field(default_factory=dict)
+
+    @cached_property
+    def measure(self) -> Penalty:
+        """The penalty itself."""
+        return penalty_of(self.penalty)
 
 
 class LiftedState:
@@ -102,6 +110,7 @@ class LiftedWindow:
         self.stale = set(self.own)
         self.roles = Roles()
         self.visits: dict[Any, Any] = {}
+        self.before: dict[int, Array] = {}  # variables before an iteration, where its end is looked for
 
     @property
     def y(self) -> Array:
@@ -142,13 +151,16 @@ class LiftedWindow:
         z, r = matrix(self.z[v]), matrix(self.r[v])
         if v == self.last and self.roles.loss is not None:
             self.roles.loss.pull(b.activation, z, r, rows_of(self.y, r), self.roles.beta, r)
-        elif isinstance(self.roles.penalty, Penalty):
-            r[...] = self.roles.penalty.gradient(b.activation, matrix(self.x[v]), z)
         else:
-            r -= matrix(self.x[v])
-            if self.roles.penalty == "quadratic":
-                b.activation.pull_back(z, r)
+            self.roles.measure.residual(b.activation, matrix(self.x[v]), z, r)
+            self._weigh(v, r)
         self.stale.discard(v)
+
+    def _weigh(self, v: int, r: Array) -> None:
+        """Multiply the residual `r` of variable `v` by the weight of its penalty."""
+        weight = self.roles.weights.get(v, 1.0)
+        if weight != 1.0:
+            r *= weight
 
     def pull(self, v: int) -> Array:
         """Compute and return the pull on variable `v`: from the stages above, and from its readers here."""
@@ -199,39 +211,31 @@ class LiftedWindow:
         return step, step * (self.x[v] / tau + weight * target)
 
     def _move_block(self, b: Block, lipschitz: float, blend: float) -> None:
-        v = b.index
+        v, penalty = b.index, self.roles.measure
         x, z, r, g, p = (matrix(a[v]) for a in (self.x, self.z, self.r, self.g, self.p))
+        weight = self.roles.weights.get(v, 1.0)
+        if weight != 1.0:  # weight P + <g, x> is least where P + <g/weight, x> is
+            g /= weight
+            lipschitz /= weight
+        apart = v in self.roles.nudges or v in self.roles.regularizers
         if self.roles.geometry == "dual":
             # phi* is 1/Lip(sigma)-strongly convex: relative to it the pull is Lip(sigma) lip-smooth
             smooth = lipschitz * max(float(b.activation.lipschitz), 1.0)
             b.activation.xstep_dual(p, x, z, g, blend / (1.0 + smooth), r, value=False)
-        elif self.roles.penalty == "quadratic":
-            self._move_quadratic(b, lipschitz)
-        elif isinstance(penalty := self.roles.penalty, Penalty):
-            tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
-            x[...] = penalty.step(b.activation, matrix(centre), z, g, tau)
-            r[...] = penalty.gradient(b.activation, x, z)
-        elif lipschitz <= 0.0 and v not in self.roles.nudges and v not in self.roles.regularizers:
+        elif lipschitz <= 0.0 and not apart:
             b.activation.activate(z, None, x)  # nothing pulls: the minimiser is sigma(z)
-            r[...] = 0.0
-        elif v in self.roles.regularizers or v in self.roles.nudges:
-            tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
-            w, lam = (matrix(centre) + tau * (z - g)) / (1.0 + tau), tau / (1.0 + tau)
-            x[...] = regularised_prox(b.activation, self.roles.regularizers.get(v), w, lam)
-            r[...] = b.activation.sigma(z) - x
-        else:
+            r[...] = x
+            penalty.residual(b.activation, x, z, r)
+        elif penalty.fused and not apart:
             b.activation.xstep(x, z, g, 1.0 / lipschitz, r, value=False)
+        else:
+            tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
+            more = {"regularizer": self.roles.regularizers[v]} if v in self.roles.regularizers else {}
+            x[...] = penalty.step(b.activation, matrix(centre), z, g, tau, **more)
+            r[...] = b.activation.sigma(z)
+            penalty.residual(b.activation, x, z, r)
+        self._weigh(v, r)
         self.stale.discard(v)
-
-    def _move_quadratic(self, b: Block, lipschitz: float) -> None:
-        v = b.index
-        tau, centre = self._nudged(v, 1.0 / max(lipschitz, 1e-12))
-        x, z, r, g = (matrix(a[v]) for a in (self.x, self.z, self.r, self.g))
-        w = (matrix(centre) + tau * (b.activation.sigma(z) - g)) / (1.0 + tau)
-        regularizer = self.roles.regularizers.get(v)
-        x[...] = w if regularizer is None else regularizer.prox(w, tau / (1.0 + tau))
-        r[...] = b.activation.sigma(z) - x
-        b.activation.pull_back(z, r)
 
     def energy(self) -> Array:
         """Return the stage's part of E, summed over the samples: penalties, the loss, regularisers and nudges."""
@@ -243,14 +247,8 @@ class LiftedWindow:
             if v == self.last and self.roles.loss is not None:
                 y = rows_of(self.y, x)
                 total = total + self.roles.loss.energy(b.activation, z, b.activation.sigma(z), y, self.roles.beta)
-            elif isinstance(self.roles.penalty, Penalty):
-                total = total + xp.sum(self.roles.penalty.value(b.activation, x, z))
-            elif self.roles.penalty == "quadratic":
-                total = total + 0.5 * xp.sum((x - b.activation.sigma(z)) ** 2)
-            elif self.roles.geometry == "dual":
-                total = total + xp.sum(b.activation.penalty_dual(matrix(self.p[v]), z))
             else:
-                total = total + xp.sum(b.activation.penalty(x, z))
+                total = total + self.roles.weights.get(v, 1.0) * xp.sum(self.penalty(v))
         mine = set(self.own) | ({0} if self.stage.has_input else set())
         for v in mine & set(self.roles.regularizers):
             total = total + xp.sum(self.roles.regularizers[v].value_rows(matrix(self.x[v])))
@@ -258,6 +256,13 @@ class LiftedWindow:
             target, weight = self.roles.nudges[v]
             total = total + 0.5 * weight * xp.sum((self.x[v] - target) ** 2)
         return total
+
+    def penalty(self, v: int) -> Array:
+        """Return the penalty of each row of variable `v`, without its weight; z is up to date."""
+        activation, z = self.own[v].activation, matrix(self.z[v])
+        if self.roles.geometry == "dual":
+            return activation.penalty_dual(matrix(self.p[v]), z)
+        return self.roles.measure.value(activation, matrix(self.x[v]), z)
 
     def gradients(self) -> None:
         """Write dE/dtheta, summed over the samples, into the stage's gradient."""

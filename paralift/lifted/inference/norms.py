@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from paralift.kernels.arrays import Array, empty, from_host, namespace
 from paralift.lifted.network import Block
-from paralift.lifted.penalties import Penalty
 from paralift.lifted.stage import Stage
 
 FIRST, LATER = 30, 2
 """Power iterations at the first estimate and at the next ones, when the parameters have moved a little."""
 MARGIN = 1.1
 """Factor on the squared norm, because power iterations approach it from below."""
+
+NONE: Mapping[int, float] = {}
 
 
 class Norms:
@@ -30,17 +33,17 @@ class Norms:
             return known**2
         return MARGIN * self._power(block, theta, parent)
 
-    def lipschitz(self, output_weight: float = 1.0, penalty: object = None) -> np.ndarray:
+    def lipschitz(self, output_weight: float = 1.0, weights: Mapping[int, float] = NONE, steep: float = 1.0) -> np.ndarray:
         """Return what the stage's blocks add to the Lipschitz constant of the pull on every variable of the network.
 
         Sum over children c of |A_c|_2^2 Lip(sigma_c), shape (n_variables,), float64; the output block, whose loss is
-        weighted, counts `output_weight` times, the others that of a `Penalty` of one's own. Stages add theirs.
+        weighted, counts `output_weight` times, another block its penalty's weight and `steep`. Stages add theirs.
         """
         last = len(self.stage.network.blocks)
-        steep = penalty.lipschitz if isinstance(penalty, Penalty) else 1.0
         constants = np.zeros(len(self.stage.network.shapes))
         for block in self.stage.blocks:
-            weight = float(block.activation.lipschitz) * (output_weight if block.index == last else steep)
+            own = output_weight if block.index == last else steep * weights.get(block.index, 1.0)
+            weight = float(block.activation.lipschitz) * own
             for p in dict.fromkeys(block.parents):
                 if p in self.stage.pulled or p in self.stage.inputs:
                     times = [k for k, q in enumerate(block.parents) if q == p]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,6 +47,11 @@ class ProximalGradient:
         finds what P ranks find.
     """
 
+    divisible: ClassVar[bool] = True
+    """Whether stages on several ranks may divide the network."""
+    carries: ClassVar[bool] = False
+    """Whether gradients are taken at the mean of a sweep's displaced states; of sweeps only."""
+
     iterations: int = 3
     order: str = "gauss_seidel"
     geometry: str = "euclidean"
@@ -62,6 +68,13 @@ class ProximalGradient:
             raise ValueError(f"ProximalGradient: geometry is {self.geometry!r}, expected one of {GEOMETRIES}")
         if self.damping is not None and not 0 < self.damping <= 1:
             raise ValueError(f"ProximalGradient: damping is {self.damping}, expected a number in (0, 1]")
+
+    def before(self, window: LiftedWindow) -> None:
+        """Do what the end of iterations needs before each; nothing here."""
+
+    def settled(self, window: LiftedWindow, neighbours: Neighbours) -> bool:
+        """Return whether iterations may end before they are all done, the same on all ranks; never here."""
+        return False
 
 
 def start_forward(window: LiftedWindow, neighbours: Neighbours) -> None:
@@ -98,6 +111,7 @@ def iterate(
     window.stale.update(window.own)  # parameters or variables may have changed since the last visit
     moved: tuple[int, ...] = ()
     for _ in range(settings.iterations if iterations is None else iterations):
+        settings.before(window)
         for phase, inner, edge in visits(window, settings, cuts):
             neighbours.start(window, moved, phase.variables)
             if settings.order == "jacobi":
@@ -110,6 +124,8 @@ def iterate(
                 neighbours.wait()
                 move_in_turn(window, edge, lipschitz)
             moved = phase.variables
+        if settings.settled(window, neighbours):
+            break
     neighbours.start(window, moved, ())
     neighbours.wait()
 

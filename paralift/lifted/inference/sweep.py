@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
-from paralift.kernels.arrays import Array, Work, namespace
+from paralift.kernels.arrays import Array, Work, empty, namespace
 from paralift.kernels.difference import sum_columns
 from paralift.lifted.losses import Loss
 from paralift.lifted.stage import Step, Window
@@ -30,30 +30,68 @@ FORWARD = "forward"
 class Sweep:
     """Inference by one sweep."""
 
+    divisible: ClassVar[bool] = True
+    """Whether stages on several ranks may divide the network."""
+    carries: ClassVar[bool] = False
+    """Whether gradients are taken at the mean of the displaced states instead of the forward state."""
+
 
 @dataclass(frozen=True)
-class Backpropagation:
+class Backpropagation(Sweep):
     """No lifted variables: the pass back multiplies by sigma' (reference only)."""
+
+
+@dataclass(frozen=True)
+class DyadicSweep(Sweep):
+    """One sweep of dual propagation: the gradient of each block is taken at the mean of its parents' two states.
+
+    The mean is known after the pass back, and a stage above would have to be sent it: stages do not divide the network.
+
+    References
+    ----------
+    Hoier, Staudt & Zach, Dual Propagation, arXiv 2302.01228, 2023.
+    """
+
+    divisible: ClassVar[bool] = False
+    carries: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
 class Displacement:
     """How a block turns its pull into a residual: sigma(z + s up g) - sigma(z - s down g), over s.
 
-    `relative` chooses s for each row (see `Activation.difference`); `derivative` takes sigma'(z) g instead.
+    `relative` chooses s for each row (see `Activation.difference`); `derivative` takes sigma'(z) g instead. `mean` also
+    overwrites x by mean sigma(z - down g) + (1 - mean) sigma(z + up g), at which gradients are then taken.
     """
 
     up: float = 0.5
     down: float = 0.5
     relative: float = 0.0
     derivative: bool = False
+    mean: float | None = None
 
     def bound(self, step: Step, accumulate: bool) -> Work:
         """Return the work that overwrites the pull of `step` by its residual, with the gradient of its offset."""
         act, z, g, total = step.activation, step.z2, step.g2, step.offset_gradient
         if self.derivative:
             return partial(act.pull_back, z, g, total, accumulate)
-        return act.bound_difference(z, g, self.up, self.down, self.relative, total, accumulate)
+        difference = act.bound_difference(z, g, self.up, self.down, self.relative, total, accumulate)
+        if self.mean is None:
+            return difference
+        return self._with_mean(step, difference)
+
+    def _with_mean(self, step: Step, difference: Work) -> Work:
+        """Return `difference` as work that also moves x to the mean of the two states."""
+        act, z, x, g, up, mean = step.activation, step.z2, step.x2, step.g2, self.up, self.mean
+        upper = empty(z.shape, z)
+
+        def work() -> None:
+            _displace(upper, z, g, up)
+            act.activate(upper, None, upper)  # sigma(z + up g)
+            difference()  # g is now sigma(z + up g) - sigma(z - down g)
+            x[...] = upper - mean * g
+
+        return work
 
 
 def forward(window: Window) -> None:
@@ -97,6 +135,13 @@ def _backward(window: Window, displacement: Displacement, regularizers: Mapping[
         yield from step.pulls
         if step.then is not None:
             yield step.then
+
+
+def _displace(out: Array, z: Array, g: Array, share: float) -> None:
+    """Write z + share g into `out`."""
+    out[...] = g
+    out *= share
+    out += z
 
 
 def _regularize(step: Step, regularizer: Any, beta: float) -> None:

@@ -109,6 +109,10 @@ class Linear(Map):
         x = rows(xs[0])
         return np.array([float(namespace(x).sum(x * x)) + self.bias * x.shape[0]])
 
+    def design(self, xs: Sequence[Array]) -> Array:
+        """Return the rows of x."""
+        return rows(xs[0])
+
     def cost(self, *shapes: Shape) -> float:
         """Two operations for each entry of the weight and each position."""
         return 2.0 * self.in_features * float(math.prod(self.output_shape(*shapes)))

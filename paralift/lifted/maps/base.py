@@ -94,6 +94,10 @@ class Map:
         """Return numbers that add over samples, the largest of which bounds the eigenvalues of (dz/dtheta)^T dz/dtheta."""
         return np.zeros(1)
 
+    def design(self, xs: Sequence[Array]) -> Array | None:
+        """Return the matrix X with z = X W + offset, W the parameter ``"weight"``; None if z is no such product."""
+        return None
+
     def cost(self, *shapes: Shape) -> float:
         """Return the floating point operations of one `apply` on one sample."""
         return float(math.prod(self.output_shape(*shapes)))
