@@ -283,7 +283,7 @@ def test_sign_and_its_potential():
 def test_a_nudge_of_the_size_of_a_step_sees_across_the_staircase():
     """Averaged over z, the difference is the slope of the line through the levels: nothing in its place is needed."""
     act = Quantizer(4)
-    z = np.linspace(0.2, 0.8, 60001)[None]
+    z = np.linspace(1 / 3, 2 / 3, 60001)[None]  # one level to the next, the step in the middle
     r = np.full_like(z, 1 / 3)
     act.difference(z, r)
     assert r.mean() == pytest.approx(1 / 3, abs=1e-3)
