@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from paralift.data.source import require_file
 from paralift.interop.optional import load
 from paralift.kernels.arrays import to_host
 from paralift.lifted.network import Network, Params, check_params
@@ -70,6 +71,7 @@ def load_safetensors(path: str | Path, net: Network) -> dict[str, dict[str, np.n
         If it is no such file, or names, shapes or types are not the network's, or a number is not finite.
     """
     library, numpy = (load(module, "load_safetensors") for module in ("safetensors", "safetensors.numpy"))
+    path = require_file(path)
     try:
         found: Mapping[str, Any] = numpy.load_file(path)
     except (library.SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have

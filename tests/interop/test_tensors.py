@@ -68,7 +68,7 @@ def test_other_files_are_named(tmp_path):
     (tmp_path / "text").write_text("no tensors")
     with pytest.raises(ValueError, match="text is no file of safetensors"):
         pl.load_safetensors(tmp_path / "text", network())
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="none does not exist.*give the right path"):
         pl.load_safetensors(tmp_path / "none", network())
 
 
