@@ -14,11 +14,8 @@ the same way, which is per cents of a small decay at every step.
 | v <- mu v + d | `velocity` |
 | m <- beta1 m + (1 - beta1) d, s <- beta2 s + (1 - beta2) d^2 | `first`, `second` |
 
-Each step may also write, in the same pass, the parameters that it would reach by going on as it went:
-
-    extrapolated = theta_new + kappa (theta_new - theta_old)
-
-which is what passes of the unflushed wave read (docs/method.md, section 8).
+With a `forecast` a step is looked at, not taken: what theta would become is written there, and theta and all states stay as
+they are. Passes of the unflushed wave read it (docs/method.md, section 8).
 
 Sources: Polyak 1964 and Nesterov 1983 in the form of Sutskever et al., ICML 2013 (dampening none, as in
 PyTorch); Kingma & Ba, ICLR 2015, algorithm 1; Loshchilov & Hutter, ICLR 2019, algorithm 2. The proximal map
@@ -92,33 +89,32 @@ def adam_formula(
     p[...] = prox_formula(p - (fade * p + step * m / (namespace(p).sqrt(s) + eps)), prox)
 
 
-def extrapolate_formula(h: Array, p: Array, kappa: float, prox: Prox) -> None:
-    """Overwrite h, an older p, by p + kappa (p - h)."""
-    h[...] = p + kappa * (p - h)
+def average_formula(h: Array, p: Array, decay: float, prox: Prox) -> None:
+    """Overwrite h by p + decay (h - p)."""
+    h[...] = p + decay * (h - p)
 
 
-def ahead_formula(formula: Callable[..., None]) -> Callable[..., None]:
-    """Return `formula` with one more array h and one more coefficient kappa: h <- p_new + kappa (p_new - p_old)."""
+def forecast_formula(formula: Callable[..., None]) -> Callable[..., None]:
+    """Return `formula` with one more array, which alone is written: it becomes what the first array would."""
 
-    def ahead(*arguments: Any) -> None:
-        *arrays, h = (a for a in arguments if not isinstance(a, float | Prox))
-        *coefficients, kappa = (a for a in arguments if isinstance(a, float))
-        h[...] = arrays[0]
-        formula(*arrays, *coefficients, arguments[-1])
-        extrapolate_formula(h, arrays[0], kappa, arguments[-1])
+    def forecast(*arguments: Any) -> None:
+        p, g, *states, h = (a for a in arguments if not isinstance(a, float | Prox))
+        coefficients = (a for a in arguments if isinstance(a, float))
+        h[...] = p
+        formula(h, g, *(namespace(s).asarray(s, copy=True) for s in states), *coefficients, arguments[-1])
 
-    return ahead
+    return forecast
 
 
 FORMULAS: dict[str, Callable[..., None]] = {
     "proximal": proximal_formula,
-    "extrapolate": extrapolate_formula,
+    "average": average_formula,
     "sgd": sgd_formula,
     "momentum": momentum_formula,
     "adam": adam_formula,
-    "sgd_ahead": ahead_formula(sgd_formula),
-    "momentum_ahead": ahead_formula(momentum_formula),
-    "adam_ahead": ahead_formula(adam_formula),
+    "sgd_forecast": forecast_formula(sgd_formula),
+    "momentum_forecast": forecast_formula(momentum_formula),
+    "adam_forecast": forecast_formula(adam_formula),
 }
 
 
@@ -146,15 +142,15 @@ def _build_proximal(prox):
     return proximal
 
 
-def _build_extrapolate(prox):
-    def extrapolate(h, p, kappa, a, b):
+def _build_average(prox):
+    def average(h, p, decay, a, b):
         if h.shape[0] != p.shape[0]:
             return False
         for i in range(p.shape[0]):
-            h[i] = p[i] + kappa * (p[i] - h[i])
+            h[i] = p[i] + decay * (h[i] - p[i])
         return True
 
-    return extrapolate
+    return average
 
 
 def _build_sgd(prox):
@@ -169,18 +165,16 @@ def _build_sgd(prox):
     return sgd
 
 
-def _build_sgd_ahead(prox):
-    def sgd_ahead(p, g, h, fade, step, kappa, a, b):
+def _build_sgd_forecast(prox):
+    def sgd_forecast(p, g, h, fade, step, a, b):
         n = p.shape[0]
         if g.shape[0] != n or h.shape[0] != n:
             return False
         for i in range(n):
-            new = prox(p[i] - (fade * p[i] + step * g[i]), a, b)
-            h[i] = new + kappa * (new - p[i])
-            p[i] = new
+            h[i] = prox(p[i] - (fade * p[i] + step * g[i]), a, b)
         return True
 
-    return sgd_ahead
+    return sgd_forecast
 
 
 def _build_momentum(prox):
@@ -196,19 +190,17 @@ def _build_momentum(prox):
     return momentum
 
 
-def _build_momentum_ahead(prox):
-    def momentum_ahead(p, g, v, h, mu, along, ahead, scale, decay, kappa, a, b):
+def _build_momentum_forecast(prox):
+    def momentum_forecast(p, g, v, h, mu, along, ahead, scale, decay, a, b):
         n = p.shape[0]
         if g.shape[0] != n or v.shape[0] != n or h.shape[0] != n:
             return False
         for i in range(n):
-            new, v[i] = _momentum_entry(p[i], g[i], v[i], mu, along, ahead, scale, decay)
-            new = prox(new, a, b)
-            h[i] = new + kappa * (new - p[i])
-            p[i] = new
+            new, _ = _momentum_entry(p[i], g[i], v[i], mu, along, ahead, scale, decay)
+            h[i] = prox(new, a, b)
         return True
 
-    return momentum_ahead
+    return momentum_forecast
 
 
 def _build_adam(prox):
@@ -226,32 +218,30 @@ def _build_adam(prox):
     return adam
 
 
-def _build_adam_ahead(prox):
-    def adam_ahead(p, g, m, s, h, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, kappa, a, b):
+def _build_adam_forecast(prox):
+    def adam_forecast(p, g, m, s, h, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, a, b):
         n = p.shape[0]
         if g.shape[0] != n or m.shape[0] != n or s.shape[0] != n or h.shape[0] != n:
             return False
         for i in range(n):
-            new, m[i], s[i] = _adam_entry(
+            new, _, _ = _adam_entry(
                 p[i], g[i], m[i], s[i], fade, step, eps, beta1, rest1, beta2, rest2, scale, decay
             )
-            new = prox(new, a, b)
-            h[i] = new + kappa * (new - p[i])
-            p[i] = new
+            h[i] = prox(new, a, b)
         return True
 
-    return adam_ahead
+    return adam_forecast
 
 
 _BUILDERS = {  # and how many arrays and how many numbers each kernel takes
     "proximal": (_build_proximal, 1, 2),
-    "extrapolate": (_build_extrapolate, 2, 3),
+    "average": (_build_average, 2, 3),
     "sgd": (_build_sgd, 2, 4),
     "momentum": (_build_momentum, 3, 7),
     "adam": (_build_adam, 4, 11),
-    "sgd_ahead": (_build_sgd_ahead, 3, 5),
-    "momentum_ahead": (_build_momentum_ahead, 4, 8),
-    "adam_ahead": (_build_adam_ahead, 5, 12),
+    "sgd_forecast": (_build_sgd_forecast, 3, 4),
+    "momentum_forecast": (_build_momentum_forecast, 4, 7),
+    "adam_forecast": (_build_adam_forecast, 5, 11),
 }
 
 
@@ -272,13 +262,14 @@ def kernel(name: str, kind: str) -> Callable[..., bool]:
 
 
 CUDA = r"""
-// Calls f on the entries e[0..N-1] of N arrays of length n, and writes all but e[1], the gradient, back.
+// Calls f on the entries e[0..N-1] of N arrays of length n, and writes all but e[1], the gradient, back; with LAST it writes
+// the last one alone, and does not read it.
 // Where all arrays lie equally far from a multiple of 16 bytes, packs of 16 bytes move; otherwise, and at the
 // ends, single entries do.
-template <typename T, int N, typename F> __device__ inline void walk(T* const (&x)[N], long long n, F f) {
+template <typename T, bool LAST, int N, typename F> __device__ inline void walk(T* const (&x)[N], long long n, F f) {
   const long long first = blockIdx.x * (long long)blockDim.x + threadIdx.x;
   const long long stride = gridDim.x * (long long)blockDim.x;
-  const int V = 16 / sizeof(T);
+  const int V = 16 / sizeof(T), READ = LAST ? N - 1 : N;
   const unsigned long long offset = (unsigned long long)x[0] % 16;
   bool alike = true;
   for (int k = 1; k < N; k++) alike = alike && (unsigned long long)x[k] % 16 == offset;
@@ -288,38 +279,38 @@ template <typename T, int N, typename F> __device__ inline void walk(T* const (&
   for (long long i = first; i < packs; i += stride) {
     Pack<T, V> r[N];
 #pragma unroll
-    for (int k = 0; k < N; k++) r[k] = load<T, V>(x[k] + head + i * V, V);
+    for (int k = 0; k < READ; k++) r[k] = load<T, V>(x[k] + head + i * V, V);
 #pragma unroll
     for (int j = 0; j < V; j++) {
       T e[N];
 #pragma unroll
-      for (int k = 0; k < N; k++) e[k] = r[k].v[j];
+      for (int k = 0; k < READ; k++) e[k] = r[k].v[j];
       f(e);
 #pragma unroll
       for (int k = 0; k < N; k++) r[k].v[j] = e[k];
     }
 #pragma unroll
-    for (int k = 0; k < N; k++) if (k != 1) store<T, V>(x[k] + head + i * V, r[k], V);
+    for (int k = 0; k < N; k++) if (LAST ? k == N - 1 : k != 1) store<T, V>(x[k] + head + i * V, r[k], V);
   }
   for (long long i = first; i < n - packs * V; i += stride) {
     const long long at = i < head ? i : i + packs * V;
     T e[N];
 #pragma unroll
-    for (int k = 0; k < N; k++) e[k] = x[k][at];
+    for (int k = 0; k < READ; k++) e[k] = x[k][at];
     f(e);
 #pragma unroll
-    for (int k = 0; k < N; k++) if (k != 1) x[k][at] = e[k];
+    for (int k = 0; k < N; k++) if (LAST ? k == N - 1 : k != 1) x[k][at] = e[k];
   }
 }
 
 template <typename T, int KIND> __global__ void proximal(T* p, long long n, T a, T b) {
   T* const x[] = {p};
-  walk<T>(x, n, [=](T* e) { e[0] = prox<T, KIND>(e[0], a, b); });
+  walk<T, false>(x, n, [=](T* e) { e[0] = prox<T, KIND>(e[0], a, b); });
 }
 
-template <typename T, int KIND> __global__ void extrapolate(T* h, T* p, long long n, T kappa, T a, T b) {
+template <typename T, int KIND> __global__ void average(T* h, T* p, long long n, T decay, T a, T b) {
   T* const x[] = {h, p};
-  walk<T>(x, n, [=](T* e) { e[0] = e[1] + kappa * (e[1] - e[0]); });
+  walk<T, false>(x, n, [=](T* e) { e[0] = e[1] + decay * (e[0] - e[1]); });
 }
 
 template <typename T, int KIND>
@@ -345,33 +336,31 @@ __device__ inline void adam_entry(T* e, T fade, T step, T eps, T beta1, T rest1,
 
 template <typename T, int KIND> __global__ void sgd(T* p, T* g, long long n, T fade, T step, T a, T b) {
   T* const x[] = {p, g};
-  walk<T>(x, n, [=](T* e) { sgd_entry<T, KIND>(e, fade, step, a, b); });
+  walk<T, false>(x, n, [=](T* e) { sgd_entry<T, KIND>(e, fade, step, a, b); });
 }
 
 template <typename T, int KIND>
-__global__ void sgd_ahead(T* p, T* g, T* h, long long n, T fade, T step, T kappa, T a, T b) {
+__global__ void sgd_forecast(T* p, T* g, T* h, long long n, T fade, T step, T a, T b) {
   T* const x[] = {p, g, h};
-  walk<T>(x, n, [=](T* e) {
-    const T old = e[0];
+  walk<T, true>(x, n, [=](T* e) {
     sgd_entry<T, KIND>(e, fade, step, a, b);
-    e[2] = e[0] + kappa * (e[0] - old);
+    e[2] = e[0];
   });
 }
 
 template <typename T, int KIND>
 __global__ void momentum(T* p, T* g, T* v, long long n, T mu, T along, T ahead, T scale, T decay, T a, T b) {
   T* const x[] = {p, g, v};
-  walk<T>(x, n, [=](T* e) { momentum_entry<T, KIND>(e, mu, along, ahead, scale, decay, a, b); });
+  walk<T, false>(x, n, [=](T* e) { momentum_entry<T, KIND>(e, mu, along, ahead, scale, decay, a, b); });
 }
 
 template <typename T, int KIND>
-__global__ void momentum_ahead(T* p, T* g, T* v, T* h, long long n, T mu, T along, T ahead, T scale, T decay,
-                               T kappa, T a, T b) {
+__global__ void momentum_forecast(T* p, T* g, T* v, T* h, long long n, T mu, T along, T ahead, T scale, T decay,
+                                  T a, T b) {
   T* const x[] = {p, g, v, h};
-  walk<T>(x, n, [=](T* e) {
-    const T old = e[0];
+  walk<T, true>(x, n, [=](T* e) {
     momentum_entry<T, KIND>(e, mu, along, ahead, scale, decay, a, b);
-    e[3] = e[0] + kappa * (e[0] - old);
+    e[3] = e[0];
   });
 }
 
@@ -379,19 +368,18 @@ template <typename T, int KIND>
 __global__ void adam(T* p, T* g, T* m, T* s, long long n, T fade, T step, T eps, T beta1, T rest1, T beta2,
                      T rest2, T scale, T decay, T a, T b) {
   T* const x[] = {p, g, m, s};
-  walk<T>(x, n, [=](T* e) {
+  walk<T, false>(x, n, [=](T* e) {
     adam_entry<T, KIND>(e, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, a, b);
   });
 }
 
 template <typename T, int KIND>
-__global__ void adam_ahead(T* p, T* g, T* m, T* s, T* h, long long n, T fade, T step, T eps, T beta1, T rest1,
-                           T beta2, T rest2, T scale, T decay, T kappa, T a, T b) {
+__global__ void adam_forecast(T* p, T* g, T* m, T* s, T* h, long long n, T fade, T step, T eps, T beta1, T rest1,
+                              T beta2, T rest2, T scale, T decay, T a, T b) {
   T* const x[] = {p, g, m, s, h};
-  walk<T>(x, n, [=](T* e) {
-    const T old = e[0];
+  walk<T, true>(x, n, [=](T* e) {
     adam_entry<T, KIND>(e, fade, step, eps, beta1, rest1, beta2, rest2, scale, decay, a, b);
-    e[4] = e[0] + kappa * (e[0] - old);
+    e[4] = e[0];
   });
 }
 """
@@ -421,15 +409,15 @@ def proximal(parameter: Array, prox: Prox) -> None:
     _run("proximal", (parameter,), (), prox)
 
 
-def extrapolate(older: Array, parameter: Array, kappa: float) -> None:
-    """Overwrite `older` (n,) by parameter + kappa (parameter - older).
+def average(averaged: Array, parameter: Array, decay: float) -> None:
+    """Overwrite `averaged` (n,) by decay averaged + (1 - decay) parameter.
 
     Raises
     ------
     TypeError, ValueError
         As :func:`sgd`.
     """
-    _run("extrapolate", (older, parameter), (float(kappa),), NO_PROX)
+    _run("average", (averaged, parameter), (float(decay),), NO_PROX)
 
 
 def sgd(
@@ -439,8 +427,7 @@ def sgd(
     decay: float = 0.0,
     scale: float = 1.0,
     prox: Prox = NO_PROX,
-    extrapolated: Array | None = None,
-    kappa: float = 0.0,
+    forecast: Array | None = None,
 ) -> None:
     """Do theta <- prox(theta - rate d), d = scale gradient + decay theta, in place.
 
@@ -455,9 +442,8 @@ def sgd(
         Factor of the gradient, such as 1 / (batch * beta).
     prox : Prox
         Proximal map of the result, its step already inside.
-    extrapolated : (n,), optional
-        Overwritten by theta_new + kappa (theta_new - theta_old).
-    kappa : float
+    forecast : (n,), optional
+        Written instead of all others: what `parameter` would become.
 
     Raises
     ------
@@ -466,7 +452,7 @@ def sgd(
     ValueError
         If the arrays differ in length.
     """
-    _step("sgd", (parameter, gradient), (rate * decay, rate * scale), prox, extrapolated, kappa)
+    _step("sgd", (parameter, gradient), (rate * decay, rate * scale), prox, forecast)
 
 
 def momentum(
@@ -479,8 +465,7 @@ def momentum(
     decay: float = 0.0,
     scale: float = 1.0,
     prox: Prox = NO_PROX,
-    extrapolated: Array | None = None,
-    kappa: float = 0.0,
+    forecast: Array | None = None,
 ) -> None:
     """Do velocity <- mu velocity + d; theta <- prox(theta - rate u), in place.
 
@@ -489,7 +474,7 @@ def momentum(
     """
     along, ahead = (rate * mu, rate) if nesterov else (rate, 0.0)
     arrays = (parameter, gradient, velocity)
-    _step("momentum", arrays, (mu, along, ahead, scale, decay), prox, extrapolated, kappa)
+    _step("momentum", arrays, (mu, along, ahead, scale, decay), prox, forecast)
 
 
 def adam(
@@ -506,8 +491,7 @@ def adam(
     decoupled: bool = False,
     scale: float = 1.0,
     prox: Prox = NO_PROX,
-    extrapolated: Array | None = None,
-    kappa: float = 0.0,
+    forecast: Array | None = None,
 ) -> None:
     """Take step `t` (from 1) of Adam in place; with `decoupled` weight decay of AdamW.
 
@@ -522,18 +506,17 @@ def adam(
     step = rate * root / (1.0 - beta1**t)  # both bias corrections, and eps scaled to match
     fade, coupled = (rate * decay, 0.0) if decoupled else (0.0, decay)
     coefficients = (fade, step, eps * root, beta1, 1.0 - beta1, beta2, 1.0 - beta2, scale, coupled)
-    _step("adam", (parameter, gradient, first, second), coefficients, prox, extrapolated, kappa)
+    _step("adam", (parameter, gradient, first, second), coefficients, prox, forecast)
 
 
 def _step(
-    name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox, extrapolated: Array | None,
-    kappa: float,
-) -> None:  # fmt: skip
-    """Run a rule's kernel, or the one that also extrapolates."""
-    if extrapolated is None:
+    name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox, forecast: Array | None
+) -> None:
+    """Take a rule's step, or look at it."""
+    if forecast is None:
         _run(name, arrays, coefficients, prox)
     else:
-        _run(f"{name}_ahead", (*arrays, extrapolated), (*coefficients, float(kappa)), prox)
+        _run(f"{name}_forecast", (*arrays, forecast), coefficients, prox)
 
 
 def _run(name: str, arrays: tuple[Array, ...], coefficients: tuple[float, ...], prox: Prox) -> None:

@@ -41,7 +41,6 @@ from paralift.lifted.layers import Sequential
 from paralift.lifted.network import Network
 from paralift.mistakes import ConfigError, Mistakes, lines_of, shown
 from paralift.parallel.budget import read_bytes
-from paralift.parallel.versions import read_kappa
 from paralift.training.arguments import allowed_stages, check_method, expect_patience
 from paralift.training.freezing import frozen_parameters
 from paralift.training.stopping import EarlyStopping
@@ -77,7 +76,6 @@ class Parallel:
     stages: int | None = None
     micro_batches: int | None = None
     schedule: str | None = None
-    kappa: float | None = None
     plan: str | None = None
     memory: str | int | None = None
     threads: int | None = None
@@ -461,7 +459,6 @@ READERS: Mapping[str, Callable[[str, str, Any], Any]] = {
 }
 READABLE: Mapping[Any, str] = {
     read_bytes: 'a whole number of bytes, or text with a unit: "4GiB"',
-    read_kappa: "a finite number of at least 0",
     expect_patience: "a positive, finite number of seconds",
     read_clip: "a finite number greater than 0",
     read_ema: "a number greater than 0 and less than 1",
@@ -488,7 +485,6 @@ VALUES: Mapping[str, Any] = {
     "parallel.stages": 1,
     "parallel.micro_batches": 1,
     "parallel.schedule": ("unflushed", "flush"),
-    "parallel.kappa": read_kappa,
     "parallel.plan": ("measured", "counted"),
     "parallel.memory": read_bytes,
     "parallel.threads": 1,

@@ -160,7 +160,7 @@ def check_penalty(penalty: Penalty, activation: Activation, width: int = 4, scal
 
 
 def check_rule(rule: Rule, steps: int = 5, seed: int = 0) -> None:
-    """Raise CheckError unless `rule` treats entries alone, looks ahead where asked to, and goes down at first.
+    """Raise CheckError unless `rule` treats entries alone, forecasts its steps without taking them, and goes down at first.
 
     Parameters
     ----------
@@ -172,17 +172,20 @@ def check_rule(rule: Rule, steps: int = 5, seed: int = 0) -> None:
     start, gradients = rng.standard_normal(n), rng.standard_normal((steps, n))
     whole, parts = start.copy(), start.copy()
     states, halves = rule.init(whole), [rule.init(parts[:5]), rule.init(parts[5:])]
-    ahead = np.empty(n)
+    forecast = np.empty(n)
     for t, d in enumerate(gradients, start=1):
-        before = whole.copy()
-        rule.step(whole, d.copy(), states, [(0, n, (n,))], t, steps, 1.0, ahead, 1.5)
+        before = {"parameters": whole.copy(), **{name: state.copy() for name, state in states.items()}}
+        rule.step(whole, d.copy(), states, [(0, n, (n,))], t, steps, 1.0, forecast)
+        for name, now in {"parameters": whole, **states}.items():
+            _same(f"{what}: {name} before and after a forecast, step {t}", now, before[name], share=0.0)
+        rule.step(whole, d.copy(), states, [(0, n, (n,))], t, steps, 1.0)
         for part, state in zip((slice(5), slice(5, n)), halves, strict=True):
             size = part.indices(n)[1] - part.indices(n)[0]
             rule.step(parts[part], d[part].copy(), state, [(0, size, (size,))], t, steps, 1.0)
         if not np.isfinite(whole).all():
             raise CheckError(f"{what}: step {t} made a parameter of {whole}")
         _same(f"{what}: parameters moved whole and in two parts, step {t} (entries mixed?)", whole, parts)
-        _same(f"{what}: `extrapolated` and new + kappa (new - old), step {t}", ahead, whole + 1.5 * (whole - before))
+        _same(f"{what}: the forecast and the step, step {t}", forecast, whole)
     first = start.copy()
     rule.step(first, 2.0 * start, rule.init(first), [(0, n, (n,))], 1, steps, 1e-3)
     if not np.sum((first - start) * start) < 0.0:

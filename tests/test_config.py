@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import paralift as pl
@@ -91,10 +91,11 @@ def networks(draw: st.DrawFn) -> pl.Sequential:
 @SETTINGS
 @given(networks(), methods, optimizers, st.integers(1, 50), st.none() | st.integers(1, 64))
 def test_text_makes_the_same_run_again(network, method, optimizer, epochs, batch_size):
+    assume(len(network.blocks) > 1 or "linear1" not in getattr(method, "states", {}))  # the output has a loss
     first = Config(
         Call("digits", pl.data.digits, (), {"seed": 1}), network, method, optimizer,
         training=Training(epochs=epochs, batch_size=batch_size),
-        parallel=Parallel(stages=len(network.blocks), schedule="flush", kappa=0.5, plan="counted", memory="16GiB", threads=1),
+        parallel=Parallel(stages=len(network.blocks), schedule="flush", plan="counted", memory="16GiB", threads=1),
     )  # fmt: skip
     second = Config.from_text(first.to_text())
     assert repr(second.network) == repr(first.network)
@@ -354,7 +355,6 @@ HARD_TO_FOLLOW = {
     ),
     "64 bits": (MINIMAL + f"[training]\nseed = {2**63}\n", r"seed': 9223372036854775808 was given, .* of at most 64 bits"),
     "64 bits in an expression": (MINIMAL + f'optimizer = "Adam({10**400})"\n', r"a whole number of 1329 bits was given"),
-    "kappa": (MINIMAL + f"[parallel]\nkappa = {10**400}\n", r"kappa': 10+ .*expected a finite number"),
     "patience": (MINIMAL + f"[training]\npatience = {10**400}\n", r"patience': 10+ .*expected a positive, finite number"),
     "dotted key": (MINIMAL + f"optimizer{'.a' * 3000} = 1\n", r"key 'optimizer': a value of type dict, nested too deeply"),
     "dotted key for a size": (MINIMAL + f"[parallel]\nmemory{'.a' * 3000} = 1\n", r"memory': a value of type dict, nested"),

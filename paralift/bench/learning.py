@@ -14,6 +14,7 @@ from paralift.bench import (
     autoencoders,
     cosines,
     denoiser,
+    isgm,
     lateness,
     literature,
     machine,
@@ -27,8 +28,7 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     **{name: (text, partial(accuracy.run, name)) for name, (text, _) in studies.STUDIES.items()},
     "gradients": ("cosines to autograd in random networks", cosines.gradients),
     "gradients-large": ("the same with a large batch", lambda q: cosines.gradients(q, cosines.LARGE_BATCH)),
-    "kappa": ("gradients one step late: extrapolation by kappa, for each update rule", lateness.kappas),
-    "kappa-gentle": ("the same for momentum at a third of the rate", lambda q: lateness.kappas(q, lateness.GENTLE)),
+    "forecasts": ("unflushed against flushed steps, for each update rule on one rank", lateness.forecasts),
     "stages": ("the flushed and the unflushed schedule on 1, 2, 4 and 8 ranks", lateness.stages),
     "autoencoders": ("sparse and denoising autoencoders on few images (in the folder PARALIFT_DATA)", autoencoders.run),
     "denoiser": ("unrolled denoisers on whole pictures (in the folder PARALIFT_DATA)", denoiser.run),
@@ -37,6 +37,7 @@ STUDIES: Mapping[str, tuple[str, Callable[[bool], dict[str, Any]]]] = {
     "literature-deep": ("the same on 784-256x4-10", literature.deep),
     "literature-bcd": ("block coordinate descent's published 784-1500x3-10, repeated and passed", literature.bcd),
     "literature-bcd-deep": ("the same for its ten hidden layers of 600", literature.bcd_deep),
+    "isgm": ("what helps lifted Bregman training with implicit stochastic gradients, beside the sweep", isgm.run),
     "depth": ("cosines to backpropagation in deep residual networks", cosines.depth),
 }
 

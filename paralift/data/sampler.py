@@ -130,6 +130,12 @@ class Sampler:
         start, stop = self.local_range
         return stop - start - self._n_full * (last - first)
 
+    def batch_place(self, t: int) -> int:
+        """Return how many rows of batch `t` the shards before this one have."""
+        _check_batch(t, self.n_batches)
+        first, _ = self.slots
+        return first if t < self._n_full else self.local_range[0] - self._n_full * first
+
     def batch_global(self, t: int) -> int:
         """Return how many rows batch `t` has over all shards."""
         _check_batch(t, self.n_batches)

@@ -28,8 +28,6 @@ from paralift.optim.schedules import Schedule, rate_at
 
 Segment = tuple[int, int, tuple[int, ...]]
 """Start, stop and shape of one parameter in the flat array."""
-Ahead = tuple[Array, float] | None
-"""Where extrapolated parameters go, and kappa."""
 
 
 class Rule:
@@ -39,9 +37,6 @@ class Rule:
     and gives `move`; fields `weight_decay` and `regularizer`, if it has them, then work as they do elsewhere. Rules with a
     kernel of their own give `_update` instead.
     """
-
-    kappa: ClassVar[float] = 1.0
-    """How far passes look ahead when gradients are one step late (see `paralift.parallel.versions`), by measurement."""
 
     rate: Schedule | float
     weight_decay: float = 0.0
@@ -75,10 +70,9 @@ class Rule:
         t: int,
         total_steps: int | None = None,
         scale: float = 1.0,
-        extrapolated: Array | None = None,
-        kappa: float = 0.0,
+        forecast: Array | None = None,
     ) -> None:
-        """Update `flat` and `state` in place.
+        """Update `flat` and `state` in place, or look where that would lead.
 
         Parameters
         ----------
@@ -93,9 +87,8 @@ class Rule:
             Steps of the whole run, for schedules that end with it.
         scale : float
             Factor of the gradient, such as 1 / (batch * beta).
-        extrapolated : (n,) like `flat`, optional
-            Overwritten by new + kappa (new - old), in the same pass where the regulariser allows it.
-        kappa : float
+        forecast : (n,) like `flat`, optional
+            Written instead: what `flat` would become. `flat` and `state` stay as they are.
 
         Raises
         ------
@@ -109,30 +102,24 @@ class Rule:
         rate = rate_at(self.rate, t, total_steps)
         scale = float(scale)
         operands = (flat, gradient, *self._operands(state))
-        ahead = None if extrapolated is None else (extrapolated, float(kappa))
         regularizer = self.regularizer
         if regularizer is None:
-            self._update(operands, rate, t, scale, NO_PROX, ahead)
+            self._update(operands, rate, t, scale, NO_PROX, forecast)
         elif (prox := regularizer.fused(rate)) is None:
-            self._update_then(regularizer, operands, segments, rate, t, scale, ahead)
+            self._update_then(regularizer, operands, segments, rate, t, scale, forecast)
         else:
             for start, stop, acts in _runs(segments, flat.shape[0], regularizer):
                 part = tuple(x[start:stop] for x in operands)
-                part_ahead = None if ahead is None else (ahead[0][start:stop], ahead[1])
-                self._update(part, rate, t, scale, prox if acts else NO_PROX, part_ahead)
+                seen = None if forecast is None else forecast[start:stop]
+                self._update(part, rate, t, scale, prox if acts else NO_PROX, seen)
 
     def _update_then(
         self, regularizer: Regularizer, operands: Any, segments: Sequence[Segment], rate: float, t: int, scale: float,
-        ahead: Ahead,
+        forecast: Array | None,
     ) -> None:  # fmt: skip
-        """Update, then apply a regulariser that needs the shapes, then extrapolate."""
-        flat = operands[0]
-        if ahead is not None:
-            ahead[0][...] = flat
-        self._update(operands, rate, t, scale, NO_PROX, None)
-        _apply(regularizer, flat, segments, rate)
-        if ahead is not None:
-            update.extrapolate(ahead[0], flat, ahead[1])
+        """Update, then apply a regulariser that needs the shapes."""
+        self._update(operands, rate, t, scale, NO_PROX, forecast)
+        _apply(regularizer, operands[0] if forecast is None else forecast, segments, rate)
 
     def _operands(self, state: dict[str, Array]) -> list[Array]:
         try:
@@ -160,18 +147,17 @@ class Rule:
         """
         raise NotImplementedError(f"{type(self).__name__} has neither move nor _update: see docs/extend.md")
 
-    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, forecast: Array | None) -> None:
         parameter, gradient, *states = operands
-        if ahead is not None:
-            ahead[0][...] = parameter
         d = scale * gradient
+        if forecast is not None:
+            forecast[...] = parameter
+            parameter, states = forecast, [namespace(s).asarray(s, copy=True) for s in states]
         if self.weight_decay:
             d += self.weight_decay * parameter
         self.move(parameter, d, dict(zip(self.state_names, states, strict=True)), rate, t)
         if prox is not NO_PROX:
             update.proximal(parameter, prox)
-        if ahead is not None:
-            update.extrapolate(ahead[0], parameter, ahead[1])
 
 
 @dataclass(frozen=True)
@@ -211,15 +197,14 @@ class SGD(Rule):
         """``velocity``, if there is momentum."""
         return ("velocity",) if self.momentum > 0.0 else ()
 
-    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
-        extrapolated, kappa = ahead or (None, 0.0)
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, forecast: Array | None) -> None:
         decay = self.weight_decay
         if self.momentum > 0.0:
             p, g, v = operands
-            update.momentum(p, g, v, rate, self.momentum, self.nesterov, decay, scale, prox, extrapolated, kappa)
+            update.momentum(p, g, v, rate, self.momentum, self.nesterov, decay, scale, prox, forecast)
         else:
             p, g = operands
-            update.sgd(p, g, rate, decay, scale, prox, extrapolated, kappa)
+            update.sgd(p, g, rate, decay, scale, prox, forecast)
 
 
 @dataclass(frozen=True)
@@ -241,7 +226,6 @@ class Adam(Rule):
     """
 
     decoupled: ClassVar[bool] = False
-    kappa: ClassVar[float] = 2.0
 
     rate: Schedule | float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
@@ -266,12 +250,11 @@ class Adam(Rule):
         """``first_moment`` and ``second_moment``."""
         return ("first_moment", "second_moment")
 
-    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, ahead: Ahead) -> None:
-        extrapolated, kappa = ahead or (None, 0.0)
+    def _update(self, operands: Any, rate: float, t: int, scale: float, prox: Prox, forecast: Array | None) -> None:
         beta1, beta2 = self.betas
         p, g, m, s = operands
         decay, decoupled = self.weight_decay, self.decoupled
-        update.adam(p, g, m, s, rate, beta1, beta2, self.eps, t, decay, decoupled, scale, prox, extrapolated, kappa)
+        update.adam(p, g, m, s, rate, beta1, beta2, self.eps, t, decay, decoupled, scale, prox, forecast)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,8 @@ class Batch:
         From 0; counts batches over the whole run.
     seed, first : int
         Of what is drawn for its samples, and the number of the first local sample in the data set.
+    place : int
+        Of the first local sample in the batch over all shards.
     """
 
     indices: np.ndarray
@@ -35,6 +37,20 @@ class Batch:
     step: int
     seed: int = 0
     first: int = 0
+    place: int = 0
+
+    def halves(self, rows: int = 1) -> tuple[Batch, Batch]:
+        """Return the samples of even and of odd places as two batches, whatever the number of shards.
+
+        Parameters
+        ----------
+        rows : int
+            Rows of a sample in `size`.
+        """
+        samples, begin = self.size // rows, self.place % 2
+        even, odd = self.indices[begin::2], self.indices[1 - begin :: 2]
+        return (replace(self, indices=even, size=rows * ((samples + 1) // 2)),
+                replace(self, indices=odd, size=rows * (samples // 2)))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from paralift.lifted.network import Network
 from paralift.parallel.cost import Costs, count
 from paralift.parallel.memory import additive_bytes
-from paralift.parallel.plan import Plan
+from paralift.parallel.plan import Plan, least_micro_batches
 from paralift.parallel.predict import (
     Prediction,
     block_seconds,
@@ -68,8 +68,8 @@ class Question:
         n_blocks = len(self.network.blocks)
         possible = [s for s in range(1, min(self.ranks, n_blocks) + 1) if self.ranks % s == 0]
         if self.stages is None:
-            if self.micro_batches is not None and self.waves(2) == "unflushed":
-                possible = [s for s in possible if s - 1 <= self.micro_batches]
+            if self.micro_batches is not None:
+                possible = [s for s in possible if self._holds(s, self.micro_batches)]
             return possible
         if self.stages not in possible:
             raise ValueError(
@@ -77,6 +77,12 @@ class Question:
                 "blocks"
             )
         return [self.stages]
+
+    def _holds(self, stages: int, micro_batches: int) -> bool:
+        """Return whether the schedule takes so many micro-batches."""
+        schedule = self.waves(stages)
+        even = schedule == "flush" or micro_batches % 2 == 0
+        return even and micro_batches >= least_micro_batches(stages, schedule)
 
     def waves(self, stages: int) -> str:
         """Return the schedule with so many stages."""
@@ -88,12 +94,13 @@ class Question:
         """Return the numbers of micro-batches to look at."""
         if self.micro_batches is not None:
             return [self.micro_batches]
+        least = least_micro_batches(stages, self.waves(stages))
         if stages == 1 or self.iterations:
-            return [1]
+            return [least]
         most = max(1, -(-self.batch_size // (self.ranks // stages)) // max(1, MIN_ROWS // self.network.rows))
         if self.waves(stages) == "unflushed":
-            more = (stages, 2 * (stages - 1), 3 * (stages - 1))
-            return sorted({stages - 1, *(min(most, m) for m in more if min(most, m) >= stages - 1)})
+            more = (2 * stages, 4 * (stages - 1), 6 * (stages - 1))
+            return sorted({least, *(max(least, min(most - most % 2, m)) for m in more)})
         return sorted({min(most, m) for m in (1, stages, 2 * stages, 4 * stages)})
 
     def unsplit(self, stages: int, micro_batches: int) -> Plan:
@@ -196,8 +203,8 @@ def _candidates(question: Question, stages: int, costs: Costs) -> Iterator[Plan]
 
 def _split(question: Question, plan: Plan, costs: Costs) -> tuple[int, ...] | None:
     """Return the best bounds for the grid and micro-batches of `plan`, or None if none fits into the memory."""
-    rows, m, late = -(-question.batch_size // plan.shards), plan.micro_batches, plan.schedule == "unflushed"
-    forward, back, rest = block_seconds(costs, rows, m, late)
+    rows, m = -(-question.batch_size // plan.shards), plan.micro_batches
+    forward, back, rest = block_seconds(costs, rows, m, plan.schedule == "unflushed")
     up, down = message_seconds(question.network, rows / m, question.itemsize, costs.busy_message)
     ends = max(1, question.iterations) * m * (up + down)
     ends[0] = ends[-1] = 0.0
@@ -217,8 +224,8 @@ def _split(question: Question, plan: Plan, costs: Costs) -> tuple[int, ...] | No
 
 
 def _bytes(question: Question, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
-    rows, late, late_sums = buffers(question.network, plan, question.batch_size)
-    return additive_bytes(question.network, rows, question.itemsize, question.states, late, late_sums)
+    rows, halved, travels = buffers(question.network, plan, question.batch_size)
+    return additive_bytes(question.network, rows, question.itemsize, question.states, halved, travels)
 
 
 def _least_memory(question: Question) -> tuple[float, int]:

@@ -41,10 +41,11 @@ class Clipping:
         self.grid, self.segments, self.clip = grid, segments, clip
         self.norms = zeros((len(segments),), like)
         self._pending: PendingSum | None = None
+        self._last: float | None = None  # the norm of the last step, once its sum has arrived
 
     def __call__(self, gradient: Array, scale: float) -> float:
         """Return the factor of a gradient that is to be scaled; a parameter's part that is too long is shortened in place."""
-        limit = max(self._norm(), self.clip)
+        limit = self._limit()
         for k, s in enumerate(self.segments):
             part = gradient[s.start : s.stop]
             norm = scale * math.sqrt(square_sum(part))
@@ -53,6 +54,15 @@ class Clipping:
                 part *= limit / norm
         self._start()
         return self.clip / limit
+
+    def factor(self) -> float:
+        """Return the factor that the next gradient will get."""
+        return self.clip / self._limit()
+
+    def too_long(self, gradient: Array, scale: float) -> list[Segment]:
+        """Return the parameters whose part of a gradient would be shortened."""
+        limit = self._limit()
+        return [s for s in self.segments if scale * math.sqrt(square_sum(gradient[s.start : s.stop])) > limit]
 
     def views(self) -> Mapping[str, Mapping[str, Array]]:
         """Return views of the norms by block and parameter."""
@@ -67,15 +77,16 @@ class Clipping:
             self._pending.wait()
             self._pending = None
 
-    def _norm(self) -> float:
-        """Return the norm of the last step over all stages, 0 before the first; after a restart from `norms`."""
-        if self._pending is None:
-            self._start()
-        assert self._pending is not None
-        found = math.sqrt(float(self._pending.wait()[0]))
-        self._pending = None
-        return found
+    def _limit(self) -> float:
+        """Return the norm of the last step over all stages, but at least `clip`; after a restart from `norms`."""
+        if self._last is None:
+            if self._pending is None:
+                self._start()
+            assert self._pending is not None
+            self._last = math.sqrt(float(self._pending.wait()[0]))
+            self._pending = None
+        return max(self._last, self.clip)
 
     def _start(self) -> None:
         own = to_host(self.norms).astype(np.float64)  # as rounded as a checkpoint keeps them
-        self._pending = self.grid.start_sum_stages(np.array([own @ own]))
+        self._pending, self._last = self.grid.start_sum_stages(np.array([own @ own])), None

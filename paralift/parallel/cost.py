@@ -48,15 +48,15 @@ class BlockCost:
         Of rows: the gradient of its parameters.
     update : float
         Of the optimiser on its parameters, once a batch.
-    ahead : float
-        More of an update that also writes extrapolated parameters, as the unflushed wave needs them.
+    forecast : float
+        Of what an unflushed wave does once a batch besides: it adds the gradients of both halves and forecasts parameters.
     """
 
     forward: Line
     back: Line
     gradient: Line
     update: float
-    ahead: float = 0.0
+    forecast: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def count(network: Network, states: int = 2, link: Line = MESSAGE) -> Costs:
                 Line(CALL_SECONDS, (product if pulled else 0.0) + touch),
                 Line(CALL_SECONDS if numbers else 0.0, product if numbers else 0.0),
                 numbers * (2 + states) * NUMBER_SECONDS / 2,
-                numbers * NUMBER_SECONDS / 2,
+                numbers * (3 + states) * NUMBER_SECONDS / 2,
             )
         )
     return Costs(tuple(blocks), link, link, step=STEP_SECONDS, turn=TURN_SECONDS)

@@ -25,6 +25,7 @@ from paralift.lifted.inference.proxgrad import ProximalGradient
 from paralift.lifted.layers import Sequential
 from paralift.lifted.losses import Loss
 from paralift.lifted.maps import Linear
+from paralift.lifted.maps.combine import add
 from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Block, Network
 from paralift.lifted.stage import Stage, Step, Window
@@ -52,7 +53,7 @@ UPDATES = 1000
 
 Kind = tuple[Any, ...]
 Times = dict[tuple[str, Kind], list[float]]
-UPDATE, AHEAD = ("update", ()), ("ahead", ())
+UPDATE, FORECAST = ("update", ()), ("forecast", ())
 """Keys of the optimiser's times."""
 
 
@@ -166,14 +167,14 @@ def measure_here(trial: Trial) -> Costs:
     _passes(benches, (rows, fewer), times)
     start = _smallest_update(trial)
     trained = sum(b.stage.layout.trained for b in benches)
-    update, ahead = (_each(times[part], start, trained, len(benches)) for part in (UPDATE, AHEAD))
+    update, forecast = (_each(times[part], start, trained, len(benches)) for part in (UPDATE, FORECAST))
     blocks = []
     for block in trial.network.blocks:
         numbers, lines = sum(map(math.prod, block.trained().values())), {}
         for part in ("forward", "back", "gradient"):
             few, many = (float(np.median(times[f"{part} {n}", kind(block)])) for n in (fewer, rows))
             lines[part] = through(fewer, few, rows, many)
-        blocks.append(BlockCost(**lines, update=numbers * update, ahead=numbers * max(0.0, ahead - update)))
+        blocks.append(BlockCost(**lines, update=numbers * update, forecast=numbers * forecast))
     step, turn = measure_software(trial.method, trial.like)
     load = _load_seconds(trial, benches[0], rows)
     return replace(counted, blocks=tuple(blocks), load=load, step=step + start, turn=turn)
@@ -235,12 +236,12 @@ def _passes(benches: Sequence[Bench], sizes: tuple[int, int], times: Times) -> N
 
 
 def _pass(benches: Sequence[Bench], sizes: tuple[int, int], times: Times, k: int) -> None:
-    for late, rows in enumerate(sizes):
+    for part, rows in zip((UPDATE, FORECAST), sizes, strict=True):
         seconds = 0.0
         for bench in benches:
             bench.pass_through(rows, times)
-            seconds += bench.update(2 * k + late, bool(late))
-        times.setdefault(AHEAD if late else UPDATE, []).append(seconds)
+            seconds += bench.update(k) if part == UPDATE else bench.forecast(k)
+        times.setdefault(part, []).append(seconds)
 
 
 def _each(seconds: list[float], start: float, numbers: int, calls: int) -> float:
@@ -284,6 +285,7 @@ class Bench:
         self.runs: dict[int, list[Run]] = {}
         self.pulls = state_regularizers(network, trial.method)
         self.displacement, self.beta = displacement_of(trial.method), trial.method.clamp.beta
+        self.scale = 1.0 / (self.beta * rows)
         self.state = self.stage.state(rows, apart=self.pulls)
         rng = np.random.default_rng(0)
         for v in self.stage.inputs:
@@ -292,7 +294,8 @@ class Bench:
         self.pulled = {v: self._noise(rng, self.state.g[v].shape) for v in pulled}
         if self.stage.has_output:
             self.state.y = from_host(targets(rng, network, trial.loss, rows, trial.like), trial.like)
-        self.optimizer, self.ahead = OptimizerStep(self.stage, trial.rule, UPDATES), None
+        self.optimizer = OptimizerStep(self.stage, trial.rule, UPDATES)
+        self.first, self.hat = (zeros(self.optimizer.theta.shape, trial.like) for _ in range(2))
 
     def _init(self) -> None:
         """Set parameters to initial ones, drawn once for each kind."""
@@ -327,13 +330,17 @@ class Bench:
             sweep.clamp(window, self.trial.loss, self.beta)
         sweep.backward(run, self.displacement, self.pulls, self.beta)  # type: ignore[arg-type]
 
-    def update(self, step: int, late: bool) -> float:
-        """Return the seconds of the optimiser on all parameters of the range; `late` has it extrapolate them."""
-        if late and self.ahead is None:
-            self.ahead = zeros(self.optimizer.theta.shape, self.trial.like)
-        more = (None, self.ahead, 1.0) if late else ()
+    def update(self, step: int) -> float:
+        """Return the seconds of the optimiser on all parameters of the range."""
         start = time.perf_counter()
-        self.optimizer(step, 1.0 / (self.beta * self.state.capacity), *more)
+        self.optimizer(step, self.scale)
+        return time.perf_counter() - start
+
+    def forecast(self, step: int) -> float:
+        """Return the seconds of what an unflushed wave does besides: a forecast, and the sum of two halves' gradients."""
+        start = time.perf_counter()
+        self.optimizer.forecast(step, self.scale, self.optimizer.gradient, self.hat)
+        add(self.optimizer.gradient, self.first, self.optimizer.gradient)
         return time.perf_counter() - start
 
 

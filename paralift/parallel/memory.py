@@ -16,13 +16,13 @@ from paralift.parallel.crossing import crossing
 
 LABEL_BYTES = 8
 """Of one target, where targets are labels."""
-VERSIONS = 2
-"""Versions of the parameters that an unflushed wave keeps beside the true ones."""
+HALVES = 2
+"""More arrays of an unflushed wave: the forecast parameters, and the gradient of the first half of a batch."""
 
 
 def stage_bytes(
-    network: Network, start: int, stop: int, rows: int, itemsize: int = 4, states: int = 2, unflushed: bool = False,
-    late_sums: bool = False,
+    network: Network, start: int, stop: int, rows: int, itemsize: int = 4, states: int = 2, halved: bool = False,
+    travels: bool = False,
 ) -> int:  # fmt: skip
     """Return the bytes of a rank with the blocks `start` to `stop`.
 
@@ -34,28 +34,26 @@ def stage_bytes(
         Samples of a batch on this rank.
     itemsize, states : int
         Bytes of a number, arrays of optimiser state.
-    unflushed : bool
-        Two batches and two versions of the parameters at once.
-    late_sums : bool
-        Two gradients, because the sum of one over shards or replicas travels while the next is computed.
+    halved : bool
+        Whether batches go through as two halves, in an unflushed wave.
+    travels : bool
+        Whether their gradients are summed over shards or replicas on the way, so that the first one is kept.
     """
     blocks = network.blocks[start:stop]
-    flats = 2 + states + (VERSIONS if unflushed else 0) + (1 if late_sums else 0)
-    batches = 2 if unflushed else 1
-    numbers = flats * sum(map(_flat_numbers, blocks)) + batches * rows * _numbers_a_sample(network, start, blocks)
-    targets = batches * rows * network.rows * LABEL_BYTES if stop == len(network.blocks) else 0
+    flats = 2 + states + (HALVES if halved else 0) + (1 if travels else 0)
+    numbers = flats * sum(map(_flat_numbers, blocks)) + rows * _numbers_a_sample(network, start, blocks)
+    targets = rows * network.rows * LABEL_BYTES if stop == len(network.blocks) else 0
     return itemsize * numbers + targets
 
 
 def additive_bytes(
-    network: Network, rows: int, itemsize: int, states: int, unflushed: bool, late_sums: bool
+    network: Network, rows: int, itemsize: int, states: int, halved: bool, travels: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return bytes of each block and of what a stage that begins at each cut receives, shapes (n,) and (n + 1,).
 
     Their sums are `stage_bytes` but for scratch, which blocks of a stage share, and pulls that a cut tears apart.
     """
-    flats = 2 + states + (VERSIONS if unflushed else 0) + (1 if late_sums else 0)
-    factor = (2 if unflushed else 1) * rows * itemsize
+    flats, factor = 2 + states + (HALVES if halved else 0) + (1 if travels else 0), rows * itemsize
     blocks = [
         flats * itemsize * _flat_numbers(b) + factor * _own(network, b, network.blocks) for b in network.blocks
     ]

@@ -70,30 +70,32 @@ class OptimizerStep:
         if self.average is not None:
             self.average[...] = self.stage.flat
 
-    def __call__(
-        self,
-        step: int,
-        scale: float,
-        gradient: Array | None = None,
-        extrapolated: Array | None = None,
-        kappa: float = 0.0,
-    ) -> None:
-        """Move the parameters by a gradient times `scale`; `step` counts from 0.
-
-        The gradient is the stage's by default. `extrapolated` takes what passes of the unflushed wave read.
-        """
+    def __call__(self, step: int, scale: float, gradient: Array | None = None) -> None:
+        """Move the parameters by a gradient times `scale`, the stage's by default; `step` counts from 0."""
         gradient = self.gradient if gradient is None else gradient
         if self.clipping is not None:
             scale *= self.clipping(gradient, scale)
         for part in self.parts:
-            part.move(step, scale, gradient, extrapolated, kappa)
+            part.move(step, scale, gradient)
         self.follow(step)
+
+    def forecast(self, step: int, scale: float, gradient: Array, out: Array) -> None:
+        """Write into `out` where a gradient would move the parameters, which stay; frozen entries of `out` are left alone.
+
+        Where clipping would shorten a parameter's gradient it is no guide: the forecast is then the parameter as it is.
+        """
+        factor = 1.0 if self.clipping is None else self.clipping.factor()
+        for part in self.parts:
+            part.move(step, scale * factor, gradient, out)
+        if self.clipping is not None:
+            for s in self.clipping.too_long(gradient, scale):
+                out[s.start : s.stop] = self.theta[s.start : s.stop]
 
     def follow(self, step: int) -> None:
         """Let the average follow the parameters after a step."""
         if self.average is not None and self.options.ema is not None and self.stage.layout.trained:
             decay = min(self.options.ema, (step + 1.0) / (step + 10.0))
-            update.extrapolate(self.average[: self.stage.layout.trained], self.theta, -decay)
+            update.average(self.average[: self.stage.layout.trained], self.theta, decay)
 
     def evaluated(self) -> Array:
         """Return the flat array of what is evaluated and returned: the average where there is one."""
@@ -115,13 +117,13 @@ class Part:
         self.states = {name: a[self.range] for name, a in optimizer.arrays.items()}
         self.whole = (start, stop) == (0, optimizer.stage.layout.trained)
 
-    def move(self, step: int, scale: float, gradient: Array, extrapolated: Array | None, kappa: float) -> None:
+    def move(self, step: int, scale: float, gradient: Array, forecast: Array | None = None) -> None:
         """See `OptimizerStep`."""
         if not self.whole:
             gradient = gradient[self.range]
-            extrapolated = None if extrapolated is None else extrapolated[self.range]
+            forecast = None if forecast is None else forecast[self.range]
         operands = (self.theta, gradient, self.states, self.segments)
-        self.optimizer.rule.step(*operands, step + 1, self.optimizer.total_steps, scale, extrapolated, kappa)
+        self.optimizer.rule.step(*operands, step + 1, self.optimizer.total_steps, scale, forecast)
 
 
 def _ranges(segments: Sequence[Segment], moving: Sequence[Segment], size: int) -> Iterator[tuple[int, int]]:

@@ -28,8 +28,8 @@ class Plan:
         Parts of a shard's share of a batch; more fill the pipeline better, fewer make larger products. By default as few as
         the schedule needs.
     schedule : {"unflushed", "flush"}, optional
-        Of sweeps, see `paralift.parallel.schedule`; by default "unflushed" with several stages. Without a flush every
-        gradient is late by one step, which needs stages - 1 micro-batches.
+        Of sweeps, see `paralift.parallel.schedule`; by default "unflushed" with several stages. Without a flush a batch goes
+        through as two halves of at least stages - 1 micro-batches each.
     """
 
     shards: int
@@ -43,7 +43,7 @@ class Plan:
             object.__setattr__(self, "schedule", "unflushed" if self.stages > 1 else "flush")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule is {self.schedule!r}, expected one of {SCHEDULES}")
-        least = max(1, self.stages - 1) if self.schedule == "unflushed" else 1
+        least = least_micro_batches(self.stages, self.schedule)
         if not self.micro_batches:
             object.__setattr__(self, "micro_batches", least)
         increasing = all(a < b for a, b in zip(self.bounds, self.bounds[1:], strict=False))
@@ -56,6 +56,11 @@ class Plan:
                 f"{self!r}: expected at least {least} micro-batches for {self.stages} stages; give more, or "
                 'schedule="flush"'
             )
+        if self.schedule == "unflushed" and self.micro_batches % 2:
+            raise ValueError(
+                f"{self!r}: expected an even number of micro-batches, half of them for each half of a batch; give one more, or "
+                'schedule="flush"'
+            )
 
     @property
     def cuts(self) -> tuple[int, ...]:
@@ -63,14 +68,19 @@ class Plan:
         return self.bounds[1:-1]
 
     @property
+    def parts(self) -> int:
+        """The micro-batches that enter together: of a batch, or of half a batch in an unflushed wave."""
+        return self.micro_batches // 2 if self.schedule == "unflushed" else self.micro_batches
+
+    @property
     def lead(self) -> int:
         """How many micro-batches a stage of an unflushed wave is ahead of the next one: 2 if there are enough, else 1.
 
-        Two let messages, and stages that are slow for once, hide behind the other micro-batch. Gradients stay one step late
-        as long as no stage is more than a batch ahead; sums over shards want a part of the batch to hide behind, too.
+        Two let messages, and stages that are slow for once, hide behind the other micro-batch. Passes know of the same
+        gradients as long as no stage is more than half a batch ahead; sums over shards want a part of it to hide behind, too.
         """
         enough = (2 if self.shards == 1 else 3) * (self.stages - 1)
-        return 2 if self.schedule == "unflushed" and self.stages > 1 and self.micro_batches >= enough else 1
+        return 2 if self.schedule == "unflushed" and self.stages > 1 and self.parts >= enough else 1
 
     def check(self, network: Network, ranks: int) -> None:
         """Raise ValueError unless the plan fits the network and the number of ranks."""
@@ -81,9 +91,17 @@ class Plan:
             raise ValueError(f"plan: {self.shards} shards x {self.stages} stages, expected a product of {ranks} ranks")
 
     def rows(self, n: int) -> list[tuple[int, int]]:
-        """Return the row ranges of the micro-batches of `n` local samples; some are empty if there are fewer samples."""
-        parts = self.micro_batches if self.schedule == "unflushed" else max(1, min(self.micro_batches, n))
+        """Return the row ranges of the micro-batches of `n` local samples that enter together (`parts`).
+
+        Some are empty if there are fewer samples and the schedule needs all of them.
+        """
+        parts = self.parts if self.schedule == "unflushed" else max(1, min(self.parts, n))
         return [(k * n // parts, (k + 1) * n // parts) for k in range(parts)]
+
+
+def least_micro_batches(stages: int, schedule: str) -> int:
+    """Return how many micro-batches a schedule needs with so many stages."""
+    return 2 * max(1, stages - 1) if schedule == "unflushed" else 1
 
 
 def block_costs(network: Network) -> np.ndarray:

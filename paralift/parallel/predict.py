@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -127,8 +125,11 @@ def predict(
     return Prediction(whole, stage_seconds, exchange, reduction, bubble, memory)
 
 
-def _wave(plan: Plan) -> Callable[..., float]:
-    return partial(timeline.unflushed, lead=plan.lead) if plan.schedule == "unflushed" else timeline.flushed
+def _wave(plan: Plan, forward: Any, back: Any, rest: Any, up: Any, down: Any) -> float:
+    """Return the seconds of a step in a wave; an unflushed one goes from half to half of the batches."""
+    if plan.schedule == "flush":
+        return timeline.flushed(forward, back, rest, up, down, plan.parts)
+    return 2.0 * timeline.unflushed(forward, back, 0.5 * rest, up, down, plan.parts, plan.lead)
 
 
 def least_seconds(network: Network, plan: Plan, batch_size: int, costs: Costs, itemsize: int = 4) -> float:
@@ -141,13 +142,13 @@ def _seconds(plan: Plan, parts: Parts, reduction: np.ndarray) -> float:
     """Return the seconds of a step in a wave, messages' software on both sides included."""
     forward = parts.forward + np.append(parts.busy_up, 0.0) + np.insert(parts.busy_up, 0, 0.0)
     back = parts.back + np.append(parts.busy_down, 0.0) + np.insert(parts.busy_down, 0, 0.0)
-    return _wave(plan)(forward, back, parts.rest + reduction, parts.up, parts.down, plan.micro_batches)
+    return _wave(plan, forward, back, parts.rest + reduction, parts.up, parts.down)
 
 
 def _without_messages(plan: Plan, parts: Parts) -> float:
     """Return the seconds of a step in a wave whose messages cost nothing."""
     free = np.zeros(plan.stages - 1)
-    return _wave(plan)(parts.forward, parts.back, parts.rest, free, free, plan.micro_batches)
+    return _wave(plan, parts.forward, parts.back, parts.rest, free, free)
 
 
 def _halo(parts: Parts, iterations: int, m: int, work: np.ndarray) -> float:
@@ -160,26 +161,31 @@ def _halo(parts: Parts, iterations: int, m: int, work: np.ndarray) -> float:
 def stage_parts(network: Network, plan: Plan, batch_size: int, costs: Costs, itemsize: int = 4) -> Parts:
     """Return the seconds of each stage's parts under a plan; see `Parts`."""
     rows = -(-batch_size // plan.shards)
-    part, late, m = rows / plan.micro_batches, plan.schedule == "unflushed", plan.micro_batches
-    forward, back, rest = block_seconds(costs, rows, m, late)
+    part, halved, m = rows / plan.micro_batches, plan.schedule == "unflushed", plan.micro_batches
+    forward, back, rest = block_seconds(costs, rows, m, halved)
     firsts = list(plan.bounds[:-1])
     forward, back, rest = (np.add.reduceat(a, firsts) for a in (forward, back, rest))
     forward, back, rest = forward + 0.5 * costs.turn, back + 0.5 * costs.turn, rest + costs.step
     rest[0] += costs.load(rows * itemsize * math.prod(network.input_shape))
-    behind = m * (forward + back) + rest if late else np.zeros(plan.stages)
-    reduction = [_exposed_sum(network, plan, s, itemsize, costs, rows, behind[s]) for s in range(plan.stages)]
+    sums = 2 if halved else 1  # one each half, behind the next one
+    behind = 0.5 * (m * (forward + back) + rest) if halved else np.zeros(plan.stages)
+    reduction = [
+        sums * _exposed_sum(network, plan, s, itemsize, costs, rows / sums, behind[s]) for s in range(plan.stages)
+    ]
     cuts = list(plan.cuts)
     up, down = (seconds[cuts] for seconds in message_seconds(network, part, itemsize, costs.message))
     busy_up, busy_down = (seconds[cuts] for seconds in message_seconds(network, part, itemsize, costs.busy_message))
     return Parts(forward, back, rest, np.array(reduction), busy_up, busy_down, up, down)
 
 
-def block_seconds(costs: Costs, rows: int, micro_batches: int, late: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def block_seconds(costs: Costs, rows: int, micro_batches: int, halved: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the seconds of each block: one micro-batch forward, one back, and gradient and update of all `rows` rows."""
     part = rows / micro_batches
     forward = np.array([c.forward(part) for c in costs.blocks])
     back = np.array([c.back(part) for c in costs.blocks])
-    return forward, back, np.array([c.gradient(rows) + c.update + late * c.ahead for c in costs.blocks])
+    if halved:
+        return forward, back, np.array([2.0 * c.gradient(0.5 * rows) + c.update + c.forecast for c in costs.blocks])
+    return forward, back, np.array([c.gradient(rows) + c.update for c in costs.blocks])
 
 
 def message_seconds(network: Network, rows: float, itemsize: int, link: Line) -> tuple[np.ndarray, np.ndarray]:
@@ -190,12 +196,12 @@ def message_seconds(network: Network, rows: float, itemsize: int, link: Line) ->
 
 
 def _exposed_sum(
-    network: Network, plan: Plan, stage: int, itemsize: int, costs: Costs, rows: int, behind: float
+    network: Network, plan: Plan, stage: int, itemsize: int, costs: Costs, rows: float, behind: float
 ) -> float:
     """Return the seconds of the sum over shards that nothing hides.
 
     It starts bucket by bucket: all but the last travel while further gradients are computed, and without a flush all of them
-    while the next batch (`behind` seconds) is; what the processor has to do for them is never hidden.
+    while the next half batch (`behind` seconds) is; what the processor has to do for them is never hidden.
     """
     if plan.shards == 1:
         return 0.0
@@ -212,15 +218,16 @@ def _exposed_sum(
 
 
 def buffers(network: Network, plan: Plan, batch_size: int) -> tuple[int, bool, bool]:
-    """Return the samples that a rank has room for, whether gradients are late, and whether a sum of theirs may be so, too."""
-    rows, late = max(-(-batch_size // plan.shards), MIN_CAPACITY // network.rows, 1), plan.schedule == "unflushed"
-    return rows, late, late and (plan.shards > 1 or (plan.stages > 1 and bool(network.ties)))
+    """Return the samples that a rank has room for, whether batches are halved, and whether sums of halves may travel."""
+    rows, halved = max(-(-batch_size // plan.shards), MIN_CAPACITY // network.rows, 1), plan.schedule == "unflushed"
+    travels = halved and (plan.shards > 1 or (plan.stages > 1 and bool(network.ties)))
+    return rows + (rows % 2 if halved else 0), halved, travels
 
 
 def rank_bytes(network: Network, plan: Plan, batch_size: int, itemsize: int = 4, states: int = 2) -> tuple[int, ...]:
     """Return the bytes on a rank of each stage."""
-    rows, late, late_sums = buffers(network, plan, batch_size)
+    rows, halved, travels = buffers(network, plan, batch_size)
     return tuple(
-        stage_bytes(network, a, b, rows, itemsize, states, late, late_sums)
+        stage_bytes(network, a, b, rows, itemsize, states, halved, travels)
         for a, b in zip(plan.bounds, plan.bounds[1:], strict=False)
     )

@@ -3,10 +3,11 @@
 The flushed wave runs until the pipe is empty, batch by batch. Stage s of S first takes ahead = min(S - s - 1, M) of M
 micro-batches forward, then one back for each forward, then the rest back: of M + S - 1 turns S - 1 are idle.
 
-The unflushed wave goes on with the next batch instead, so that no turn is idle. Counting micro-batches through all batches,
-stage s takes i forward, then i - ahead back, ahead = lead (S - s - 1). Before it takes the first one of batch k forward, the
-last one of batch k - 2 has come back if M >= lead (S - 1): every pass can read parameters that lack one gradient, the newest,
-and no more (docs/method.md, section 8). With a lead of 1 a message has nothing to hide behind, with 2 it has a micro-batch.
+The unflushed wave goes on with the next batch instead, so that no turn is idle. A batch enters as two halves of M / 2
+micro-batches. Counting micro-batches through all halves, stage s takes i forward, then i - ahead back, ahead =
+lead (S - s - 1). Before it takes the first one of a half forward, the last one of the half before last has come back if
+M / 2 >= lead (S - 1): every pass can read parameters that know of all gradients but the newest half's (docs/method.md,
+section 8). With a lead of 1 a message has nothing to hide behind, with 2 it has a micro-batch.
 """
 
 from __future__ import annotations

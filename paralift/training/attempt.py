@@ -72,7 +72,6 @@ class Task:
     like: Array
     question: Question
     wanted: Plan | str | None
-    kappa: float
     threads: int | None
     states_memory: int | str | None
     attributes: Mapping[str, Any]
@@ -186,7 +185,7 @@ def worker_of(task: Task, grid: Grid, plan: Plan) -> Worker:
         return keep(shapes, n_local, task.like, budget, grid, share(grid, None if task.out is None else str(task.out)))
 
     parts = (task.network, task.data, task.method, task.rule, task.loss, sampler, task.epochs, task.like)
-    worker = Worker(grid, plan, *parts, task.kappa, place, task.techniques)
+    worker = Worker(grid, plan, *parts, place, task.techniques)
     if task.params is None:
         worker.stage.init(task.seed, task.init)
     else:

@@ -17,7 +17,6 @@ from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_params, float_type
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.plan import Plan
-from paralift.parallel.versions import read_kappa
 from paralift.parallel.world import find_world
 from paralift.training.arguments import (
     allowed_stages,
@@ -74,7 +73,6 @@ def fit(
     stages: int | None = None,
     micro_batches: int | None = None,
     schedule: str | None = None,
-    kappa: float | None = None,
     memory: int | str | None = None,
     threads: int | None = None,
     states_memory: int | str | None = None,
@@ -139,9 +137,8 @@ def fit(
         Fixed parts of the plan that is chosen.
     schedule : {"unflushed", "flush"}, optional
         Of sweeps, if the plan is chosen. "unflushed", the default where there are several stages, never empties the pipe
-        between batches: every gradient is late by one step. "flush" takes the exact synchronous step.
-    kappa : float, optional
-        Passes of an unflushed schedule read theta + kappa (theta - theta_previous); the default is the update rule's own.
+        between batches: the first half of each batch reads a forecast of the parameters. "flush" takes the exact synchronous
+        step.
     memory : int or str, optional
         Bytes that a rank may take, or ``"16GiB"``; plans that need more are not chosen.
     threads : int, optional
@@ -211,7 +208,6 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
         epochs=given.epochs, checkpoint_every=given.checkpoint_every, checkpoints=given.checkpoints, threads=threads
     )
     expect_patience(given.patience)
-    kappa = rule.kappa if given.kappa is None else read_kappa(given.kappa)
     if given.states_memory is not None:
         read_bytes(given.states_memory)
     if given.params is not None:
@@ -235,11 +231,11 @@ def prepare(given: SimpleNamespace) -> tuple[Task, Any]:
     attributes = {
         "network": network.source, "method": repr(method), "optimizer": repr(rule), "loss": repr(loss),
         "data": dataset.name, "dtype": str(float_type(given.dtype)), "seed": given.seed, "batch_size": batch,
-        "shuffle": given.shuffle, "kappa": kappa, **techniques.attributes(),
+        "shuffle": given.shuffle, **techniques.attributes(),
     }  # fmt: skip
     task = Task(
         network, dataset, method, rule, loss, given.epochs, batch, given.seed, given.shuffle, given.params, like, question,
-        given.plan, kappa, given.threads, given.states_memory, attributes, given.out, given.resume, given.checkpoint_every,
+        given.plan, given.threads, given.states_memory, attributes, given.out, given.resume, given.checkpoint_every,
         given.checkpoints, given.patience, given.survive, given.progress, given.config, techniques, given.init,
         given.precision, check_callbacks(given.callbacks),
     )  # fmt: skip

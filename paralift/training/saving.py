@@ -93,7 +93,7 @@ def places(worker: Worker, flight: bool) -> dict[str, Array]:
     ----------
     worker : Worker
     flight : bool
-        Whether the epoch goes on: with what the next two batches read.
+        Whether the epoch goes on: with what the next batch reads first.
     """
     layout, step = worker.stage.layout, worker.step
     flats = {"params": worker.stage.flat, **{f"optimizer/{k}": a for k, a in worker.optimizer.arrays.items()}}
@@ -105,7 +105,7 @@ def places(worker: Worker, flight: bool) -> dict[str, Array]:
     if worker.optimizer.clipping is not None:
         groups["clip"] = worker.optimizer.clipping.views()
     if isinstance(step, UnflushedStep) and flight:
-        groups |= {f"flight/{name}": views for name, views in step.in_flight().items()}
+        groups["flight"] = step.in_flight()
     return {
         f"{name}/{block}/{key}": view
         for name, views in groups.items() for block, arrays in views.items() for key, view in arrays.items()

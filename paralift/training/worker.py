@@ -55,8 +55,6 @@ class Worker:
     epochs : int
     like : array
         Library, device and dtype of all arrays.
-    kappa : float
-        How far passes of an unflushed schedule look ahead.
     place : callable (shapes, n_local) -> Kept, optional
         Where variables that a method keeps of all samples go, called by all ranks; memory by default.
     techniques : Techniques
@@ -69,7 +67,7 @@ class Worker:
 
     def __init__(
         self, grid: Grid, plan: Plan, network: Network, data: Dataset, method: Method, rule: Any, loss: Loss,
-        sampler: Sampler, epochs: int, like: Array, kappa: float = 0.0,
+        sampler: Sampler, epochs: int, like: Array,
         place: Callable[[Shapes, int], Kept] | None = None, techniques: Techniques = PLAIN,
     ) -> None:  # fmt: skip
         self.grid, self.plan, self.network, self.loss, self.sampler = grid, plan, network, loss, sampler
@@ -91,16 +89,18 @@ class Worker:
             put = place or (lambda shapes, n_local: KeptInMemory(shapes, n_local, like))
             self.step = LiftedStep(*parts, GradientSum(grid, self.stage), lambda shapes: put(shapes, stop - start))
         elif plan.schedule == "unflushed":
-            self.step = UnflushedStep(*parts, kappa)
+            self.step = UnflushedStep(*parts)
         else:
             self.step = SweepStep(*parts, GradientSum(grid, self.stage))
+        # samples of an evaluation's pass: as many on a stage that needs a state of its own as on the others
+        self.room = self.capacity if isinstance(self.step, LiftedStep) else self.step.state.capacity
         average = self.optimizer.average
         if isinstance(self.step, LiftedStep) or self.stage.tracks or self.stage.draws or average is not None:
             theta = None if average is None else self.stage.layout.views(average, tracked=self.stage.flat)
-            self.forward = self.stage.state(self.capacity, theta, training=False)
+            self.forward = self.stage.state(self.room, theta, training=False)
         else:
             self.forward = self.step.state
-        self._targets = None if self.train.y is None else targets_like(self.train, self.capacity)
+        self._targets = None if self.train.y is None else targets_like(self.train, self.room)
 
     def _load(self, data: Dataset) -> tuple[Shard, Shard | None]:
         """Read this rank's samples; all ranks raise together if one cannot."""
@@ -138,15 +138,15 @@ class Worker:
         order = sampler.epoch(epoch)
         for t in range(first, sampler.n_batches):
             size, step = self.network.rows * sampler.batch_global(t), epoch * sampler.n_batches + t
-            yield Batch(order[t], size, epoch, step, sampler.seed, sampler.local_range[0])
+            yield Batch(order[t], size, epoch, step, sampler.seed, sampler.local_range[0], sampler.batch_place(t))
 
     def sums(self, shard: Shard | None, start: int, stop: int) -> np.ndarray:
         """Return (loss, correct or squared error, rows) summed over the local samples start to stop of a shard."""
         total = np.zeros(3)
         if shard is None:
             return total
-        for first in range(start, stop, self.capacity):
-            indices = np.arange(first, min(stop, first + self.capacity))
+        for first in range(start, stop, self.room):
+            indices = np.arange(first, min(stop, first + self.room))
             load(self.forward, shard, Batch(indices, len(indices), 0, 0), self._targets)
             windows = self.forward.windows(self.plan.rows(len(indices)))
             forward_only(self.messages, windows)

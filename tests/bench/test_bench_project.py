@@ -39,7 +39,7 @@ def plans(draw):
     n = len(net.blocks)
     stages = draw(st.integers(1, n))
     inner = draw(st.permutations(range(1, n)))[: stages - 1]
-    shards, m = draw(st.integers(1, 3)), draw(st.integers(max(1, stages - 1), 10))
+    shards, m = draw(st.integers(1, 3)), 2 * draw(st.integers(max(1, stages - 1), 10))
     plan = Plan(shards, stages, (0, *sorted(inner), n), m, draw(st.sampled_from(["unflushed", "flush"])))
     return net, plan, shards * m * draw(st.integers(16, 64))
 
@@ -52,7 +52,8 @@ def test_model_and_simulation_agree_on_small_plans(case):
     costs = blocks.costs(COST, len(net.blocks), link.latency, link.bandwidth, 0.0, 0.0, 0.0)
     costs = type(costs)(count(net).blocks, *list(vars(costs).values())[1:])
     pipeline = points.pipeline_of(net, plan, batch_size, costs, link)
-    found, model = simulate(pipeline, warm_up=6, batches=3).seconds, predict(net, plan, batch_size, costs).seconds
+    found = plan.micro_batches // plan.parts * simulate(pipeline, warm_up=6, batches=3).seconds
+    model = predict(net, plan, batch_size, costs).seconds
     if plan.schedule == "unflushed":
         assert model == pytest.approx(found, rel=TOLERANCE, abs=4 * link.latency)
     else:  # the model waits for the last stage's update before the first stage goes on, which nobody does
@@ -65,7 +66,7 @@ def test_model_and_simulation_agree_on_small_plans(case):
 def test_a_point(kind, grid, schedule):
     point = points.project(setting(), kind, 8, schedule)
     assert (point["shards"], point["stages"]) == grid
-    m = max(4, (2 if grid[0] == 1 else 3) * (grid[1] - 1))
+    m = max(4, (4 if grid[0] == 1 else 6) * (grid[1] - 1))
     assert (point["micro_batches"], point["batch_size"]) == (m, grid[0] * m * 32)
     for key in ("simulation", "simulation_with_jitter"):
         judged = point[key]
@@ -80,18 +81,18 @@ def test_one_rank_loses_nothing_and_a_flush_loses_the_bubble():
     assert one["model"]["efficiency"] == one["simulation"]["efficiency"] == pytest.approx(1.0)
     assert points.largest_loss(one["simulation"]) == ""
     flush = points.project(setting(jitter=0.0), "layers", 8, "flush")["simulation"]
-    assert flush["losses"]["waiting for others"] > 0.2
+    assert flush["losses"]["waiting for others"] > 0.15, "7 of 28 + 7 turns"
     assert points.largest_loss(flush).startswith("waiting for others")
     assert points.project(setting(jitter=0.0), "layers", 8, "unflushed")["simulation"]["losses"]["waiting for others"] < 0.05
 
 
-@pytest.mark.parametrize("micro_batches", [7, 13, 14, 20])
+@pytest.mark.parametrize("micro_batches", [14, 26, 28, 40])
 def test_a_lead_of_two_hides_messages_in_model_and_simulation(micro_batches):
     slow, net = Link(2e-4, 25e9), blocks.network(64, 16)
     plan, batch_size = Plan(1, 8, tuple(range(0, 17, 2)), micro_batches), 32 * micro_batches
-    assert plan.lead == (2 if micro_batches >= 14 else 1)
+    assert plan.lead == (2 if micro_batches >= 28 else 1)
     costs = setting(link=slow).costs(16)
-    found = simulate(points.pipeline_of(net, plan, batch_size, costs, slow), warm_up=6, batches=3).seconds
+    found = 2 * simulate(points.pipeline_of(net, plan, batch_size, costs, slow), warm_up=6, batches=3).seconds
     model = predict(net, plan, batch_size, costs)
     assert model.seconds == pytest.approx(found, rel=TOLERANCE)
     assert (model.exchange > 1e-4 * micro_batches) == (plan.lead == 1)

@@ -36,7 +36,7 @@ def train(method, width, epochs, patience, out):
     (method, schedule), rule = METHODS[method], Timed(0.05, momentum=0.5)
     found = pl.fit(
         pl.Sequential(*blocks), data, method=method, optimizer=rule, epochs=epochs, batch_size=BATCH, dtype="float64",
-        plan=Plan(1, 2, (0, 2, 4), 3, schedule), out=out, checkpoint_every=epochs, patience=patience, progress=False,
+        plan=Plan(1, 2, (0, 2, 4), 4, schedule), out=out, checkpoint_every=epochs, patience=patience, progress=False,
     )  # fmt: skip
     return found, np.diff(rule.moments)
 

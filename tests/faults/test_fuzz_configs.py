@@ -42,7 +42,6 @@ states_memory = "1.5GiB"
 stages = 2
 micro_batches = 4
 schedule = "flush"
-kappa = 0.5
 plan = "counted"
 memory = 4096
 threads = 1

@@ -43,7 +43,7 @@ def train(method, comm, stages, out=None, resume=None, survive=False):
     data = rng.standard_normal((96, 6)), rng.integers(0, 4, 96)
     method, schedule = METHODS[method]
     size = 1 if comm is None else comm.Get_size()
-    plan = Plan(size // stages, stages, split(block_costs(network), stages), 1 if stages == 1 else 3, schedule)
+    plan = Plan(size // stages, stages, split(block_costs(network), stages), 2 if stages == 1 else 6, schedule)
     return pl.fit(
         network, data, test=data, method=method, optimizer=Slow(0.05, momentum=0.5), epochs=EPOCHS, batch_size=8,
         dtype="float64", comm=comm, plan=plan, out=out, resume=resume, patience=20.0, survive=survive,

@@ -13,13 +13,14 @@ COEFFICIENTS = {
     "sgd": (0.01, 0.1),
     "momentum": (0.9, 0.09, 0.1, 0.5, 0.05),
     "adam": (0.01, 0.1, 1e-3, 0.8, 0.2, 0.95, 0.05, 0.5, 0.05),
-    "extrapolate": (1.5,),
-    "sgd_ahead": (0.01, 0.1, 1.5),
-    "momentum_ahead": (0.9, 0.09, 0.1, 0.5, 0.05, 1.5),
-    "adam_ahead": (0.01, 0.1, 1e-3, 0.8, 0.2, 0.95, 0.05, 0.5, 0.05, 1.5),
+    "average": (0.75,),
+    "sgd_forecast": (0.01, 0.1),
+    "momentum_forecast": (0.9, 0.09, 0.1, 0.5, 0.05),
+    "adam_forecast": (0.01, 0.1, 1e-3, 0.8, 0.2, 0.95, 0.05, 0.5, 0.05),
 }
 N_ARRAYS = {
-    "proximal": 1, "sgd": 2, "momentum": 3, "adam": 4, "extrapolate": 2, "sgd_ahead": 3, "momentum_ahead": 4, "adam_ahead": 5,
+    "proximal": 1, "sgd": 2, "momentum": 3, "adam": 4, "average": 2, "sgd_forecast": 3, "momentum_forecast": 4,
+    "adam_forecast": 5,
 }  # fmt: skip
 PROXES = (prox.NO_PROX, prox.l1(0.3), prox.box(-0.4, 0.7), prox.ridge(0.25))
 TYPES = ("float", "double")
@@ -89,7 +90,8 @@ def test_nan_comes_through(on_cpu, name):
         arrays = operands(name, 37, np.float32)
         arrays[0 if name == "proximal" else 1][[0, 20, 36]] = np.nan
         update.cuda_launch(name, tuple(arrays), COEFFICIENTS[name], kind)
-        assert np.flatnonzero(np.isnan(arrays[0])).tolist() == [0, 20, 36]
+        written = arrays[-1 if name.endswith("forecast") else 0]
+        assert np.flatnonzero(np.isnan(written)).tolist() == [0, 20, 36]
 
 
 @both_types
@@ -100,13 +102,13 @@ def test_the_dispatchers_pass_their_coefficients_in_order(on_cpu, monkeypatch, d
         update.sgd(*flats[1], 0.1, 0.05, 0.5, PROXES[2])
         update.momentum(*flats[2], 0.1, 0.9, True, 0.05, 0.5, PROXES[3])
         update.adam(*flats[3], 0.1, 0.8, 0.95, 1e-3, 3, 0.05, True, 0.5, PROXES[1])
-        update.extrapolate(*flats[4], 1.5)
+        update.average(*flats[4], 0.75)
         for step, arrays, numbers in (
             (update.sgd, flats[5], (0.1, 0.05, 0.5)),
             (update.momentum, flats[6], (0.1, 0.9, True, 0.05, 0.5)),
             (update.adam, flats[7], (0.1, 0.8, 0.95, 1e-3, 3, 0.05, True, 0.5)),
         ):
-            step(*arrays[:-1], *numbers, PROXES[1], arrays[-1], 1.5)
+            step(*arrays[:-1], *numbers, PROXES[1], arrays[-1])
         return [x for arrays in flats for x in arrays]
 
     expected = steps()

@@ -212,17 +212,19 @@ def test_other_array_libraries_give_the_same(rule, regularizer, dtype):
 @pytest.mark.parametrize(
     "regularizer", [None, L1(0.4), L1(0.4, on="all"), GroupL1(0.8, axis=0, on="all")], ids=repr
 )
-def test_extrapolated_parameters_go_on_from_the_new_ones(rule, regularizer):
+def test_a_forecast_changes_nothing_and_says_what_the_step_does(rule, regularizer):
     rule = with_regularizer(rule, regularizer)
     start, g = np.random.default_rng(3).standard_normal((2, 17))
-    plain, flat, ahead = start.copy(), start.copy(), np.full(17, np.nan)
-    states = [rule.init(flat), rule.init(flat)]
+    flat, forecast = start.copy(), np.full(17, np.nan)
+    state = rule.init(flat)
     for t in (1, 2, 3):
-        old = flat.copy()
-        rule.step(plain, g, states[0], SEGMENTS, t)
-        rule.step(flat, g, states[1], SEGMENTS, t, extrapolated=ahead, kappa=1.5)
-        np.testing.assert_allclose(flat, plain, rtol=0, atol=1e-13)
-        np.testing.assert_allclose(ahead, flat + 1.5 * (flat - old), rtol=0, atol=1e-13)
+        before, states = flat.copy(), {name: a.copy() for name, a in state.items()}
+        rule.step(flat, g, state, SEGMENTS, t, forecast=forecast)
+        np.testing.assert_array_equal(flat, before)
+        for name, a in state.items():
+            np.testing.assert_array_equal(a, states[name])
+        rule.step(flat, g, state, SEGMENTS, t)
+        np.testing.assert_allclose(forecast, flat, rtol=0, atol=1e-13)
 
 
 def count_calls(monkeypatch, rule, segments, n=17):

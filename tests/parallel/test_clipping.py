@@ -128,6 +128,25 @@ def test_frozen_parameters_stay_and_the_others_move_as_if_alone(rule, patterns, 
     assert_close(found, emulated(rule, clip=0.4, frozen=frozen))
 
 
+def test_a_forecast_takes_the_last_norm_and_leaves_alone_what_would_be_shortened():
+    stage = Stage(network(), 0, 3, np.zeros(1))
+    stage.init(0)
+    optimizer = OptimizerStep(stage, pl.optim.SGD(0.1), 10, Options(clip=1.0))
+    rng = np.random.default_rng(2)
+    gradient, forecast = rng.standard_normal(optimizer.theta.shape), np.zeros(optimizer.theta.shape)
+    optimizer(0, 1.0, gradient.copy())
+    last = np.sqrt(sum(np.sum(gradient[s.start : s.stop] ** 2) for s in stage.layout.segments))
+    before, spike = optimizer.theta.copy(), 0.1 * gradient
+    first, *others = stage.layout.segments
+    spike[first.start : first.stop] *= 1e3
+    optimizer.forecast(1, 1.0, spike, forecast)
+    np.testing.assert_array_equal(optimizer.theta, before)
+    np.testing.assert_array_equal(forecast[first.start : first.stop], before[first.start : first.stop])
+    for s in others:
+        step = 0.1 / last * spike[s.start : s.stop]
+        np.testing.assert_allclose(forecast[s.start : s.stop], before[s.start : s.stop] - step, rtol=0, atol=1e-14)
+
+
 def test_no_gradient_of_a_frozen_block_is_computed(monkeypatch):
     """Weights alone or biases alone are: their products and sums come together."""
     wanted = []
@@ -140,7 +159,7 @@ def test_no_gradient_of_a_frozen_block_is_computed(monkeypatch):
     monkeypatch.setattr(pl.Linear, "bound_gradient", noted)
     for schedule in ("flush", "unflushed"):
         wanted.clear()
-        plan = Plan(1, 1, (0, 3), 1, schedule)
+        plan = Plan(1, 1, (0, 3), 2, schedule)
         pl.fit(network(), data(), freeze=["linear1", "linear2.bias"], plan=plan, epochs=1, comm=None, progress=False)
         assert set(wanted) == {(7, 6), (6, 3)}
 

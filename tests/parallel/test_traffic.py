@@ -4,7 +4,6 @@ import pytest
 
 from paralift.parallel.cost import Line
 from paralift.parallel.traffic import Traffic
-from paralift.parallel.versions import read_kappa
 from paralift.training.tally import hidden
 
 
@@ -19,13 +18,3 @@ def test_hidden_share():
     assert hidden(0.0, 2.0) == 1.0 and hidden(0.5, 2.0) == 0.75
     assert hidden(5.0, 2.0) == 0.0
     assert hidden(0.0, 0.0) == 1.0
-
-
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "1.5", True, None])
-def test_wrong_kappa(value):
-    with pytest.raises(ValueError, match="expected a finite number of at least 0"):
-        read_kappa(value)
-
-
-def test_kappa_may_be_whole():
-    assert read_kappa(2) == 2.0 and read_kappa(0) == 0.0

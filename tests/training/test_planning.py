@@ -29,16 +29,16 @@ def question(ranks=4, **fixed):
     return Question(network(), ranks, 8, **fixed)
 
 
-@pytest.mark.parametrize("plan", [Plan(2, 2, (0, 1, 2)), Plan(4, 1, (0, 2), 3, "unflushed"), Plan(1, 1, (0, 2))])
+@pytest.mark.parametrize("plan", [Plan(2, 2, (0, 1, 2)), Plan(4, 1, (0, 2), 4, "unflushed"), Plan(1, 1, (0, 2))])
 def test_plans_are_text_and_back(plan):
     assert planning.from_text(planning.to_text(plan)) == plan
 
 
 def test_stored_plans_that_answer_a_question():
-    plan = Plan(2, 2, (0, 1, 2), 3)
+    plan = Plan(2, 2, (0, 1, 2), 4)
     assert planning.fits(plan, question())
-    assert planning.fits(plan, question(stages=2, micro_batches=3, schedule="unflushed"))
-    for other in (question(2), question(stages=1), question(micro_batches=1), question(schedule="flush")):
+    assert planning.fits(plan, question(stages=2, micro_batches=4, schedule="unflushed"))
+    for other in (question(2), question(stages=1), question(micro_batches=2), question(schedule="flush")):
         assert not planning.fits(plan, other)
     assert not planning.fits(Plan(2, 2, (0, 1, 3)), question())
     assert not planning.fits(Plan(2, 2, (0, 1, 2), 10**15), question()), "its micro-batches would fill the memory"

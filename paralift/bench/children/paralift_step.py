@@ -95,7 +95,7 @@ def build(grid: Grid, plan: Plan, net: Network, batch: int) -> Callable[[int], N
     data = pl.data.from_arrays(*samples(net, n))
     sampler = Sampler(n, batch, 0, True, grid.shards, grid.shard)
     rule, loss = pl.optim.Adam(RATE), pl.losses.CrossEntropy()
-    worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32), rule.kappa)
+    worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32))
     worker.stage.init(0)
     coming = batches(sampler)
     current = next(coming)

@@ -16,6 +16,7 @@ from paralift.lifted.gradient import displacement_of
 from paralift.lifted.inference import sweep
 from paralift.lifted.layers import Sequential
 from paralift.lifted.maps import Linear
+from paralift.lifted.maps.combine import add
 from paralift.lifted.network import Network
 from paralift.lifted.stage import Stage
 from paralift.parallel.cost import BlockCost, Costs, Line
@@ -60,8 +61,8 @@ class Measured:
     def record(self) -> dict[str, Any]:
         """Return the numbers with all raw times for a JSON file."""
         lines = {name: vars(line) for name, line in vars(self.cost).items() if isinstance(line, Line)}
-        found = {**lines, "update_s": self.cost.update, "ahead_s": self.cost.ahead, "step_s": self.step, "turn_s": self.turn}
-        return {**found, "flops": self.flops, "times": {name: timing.record() for name, timing in self.times.items()}}
+        found = {"update_s": self.cost.update, "forecast_s": self.cost.forecast, "step_s": self.step, "turn_s": self.turn}
+        return {**lines, **found, "flops": self.flops, "times": {name: timing.record() for name, timing in self.times.items()}}
 
 
 def measure_block(width: int, blocks: int, rows: int, repeats: int) -> Measured:
@@ -78,13 +79,18 @@ def measure_block(width: int, blocks: int, rows: int, repeats: int) -> Measured:
         state.x[v][...] = rng.standard_normal(state.x[v].shape, np.float32)
     pulled = {v: rng.standard_normal(state.g[v].shape, np.float32) for v in stage.outputs}
     method = methods.nudged()
-    displacement, ahead = displacement_of(method), zeros((stage.layout.trained,), like)
+    displacement = displacement_of(method)
+    hat, other = (zeros((stage.layout.trained,), like) for _ in range(2))
     optimizer = OptimizerStep(stage, optim.Adam(1e-6), 1000)
     window, whole = state.window(0, rows), state.window(0, LARGE * rows)
 
     def come_back() -> None:
         for v, noise in pulled.items():
             whole.g[v][...] = noise
+
+    def look() -> None:
+        optimizer.forecast(0, 1.0, optimizer.gradient, hat)
+        add(optimizer.gradient, other, optimizer.gradient)
 
     def time(work: Any, prepare: Any = lambda: None) -> Timing:
         seconds = measure(work, repeats=repeats, warm_up=2, prepare=prepare).seconds
@@ -100,7 +106,7 @@ def measure_block(width: int, blocks: int, rows: int, repeats: int) -> Measured:
             "gradient": time(lambda: sweep.gradients(window)),
             "gradient, large": time(lambda: sweep.gradients(whole)),
             "update": time(lambda: optimizer(0, 1.0)),
-            "update ahead": time(lambda: optimizer(0, 1.0, None, ahead, 1.0)),
+            "forecast": time(look),
         }
         step, turn = measure_software(method, like)
     return _measured(width, rows, times, step, turn)
@@ -115,7 +121,7 @@ def _measured(width: int, rows: int, times: dict[str, Timing], step: float, turn
         back=Line(0.0, back / rows),
         gradient=Line(max(0.0, one - each * rows), each),
         update=update,
-        ahead=max(0.0, times["update ahead"].median - update),
+        forecast=times["forecast"].median,
     )
     return Measured(cost, step, turn, 2.0 * width**2 * rows / forward, times)
 
@@ -128,7 +134,7 @@ def scaled(cost: BlockCost, factor: float) -> BlockCost:
 
     return replace(
         cost, forward=line(cost.forward), back=line(cost.back), gradient=line(cost.gradient), update=factor * cost.update,
-        ahead=factor * cost.ahead,
+        forecast=factor * cost.forecast,
     )  # fmt: skip
 
 

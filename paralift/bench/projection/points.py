@@ -4,15 +4,16 @@ Weak scaling: every rank has the same blocks and the same rows whatever the numb
 
     efficiency = T(1) / T(P),  T(1) = what one rank alone takes for its blocks and rows, by the model, flushed
 
-layers  every rank is a stage: the network grows. The schedule wants 2 (P - 1) micro-batches for a lead of 2 (`Plan.lead`;
-        with shards 3 (P - 1)), so the batch grows where that is more than the given number; T(1) is for the same rows
+layers  every rank is a stage: the network grows. The unflushed schedule wants 4 (P - 1) micro-batches for a lead of 2
+        (`Plan.lead`; with shards 6 (P - 1)), so the batch grows where that is more than the given number, under either
+        schedule; T(1) is for the same rows
 data    every rank is a shard: the batch grows
 both    up to the given number of stages, then shards of them
 
-Model and simulation share the seconds of every task. They differ in this: the simulation's links carry one message after
-another; a stage's gradient goes around in one ring once all of it is there, while the model's goes block by block, with a
-latency each, as far as it can behind the rest of the gradient; and with a flush the simulation's first stages start the next
-batch while the last ones still update, the model's wait.
+What is simulated of an unflushed wave is half a batch: that is what it goes in. Model and simulation share the seconds of every
+task. They differ in this: the simulation's links carry one message after another; a stage's gradient goes around in one ring
+once all of it is there, while the model's goes block by block, with a latency each, as far as it can behind the rest of the
+gradient; and with a flush the simulation's first stages start the next batch while the last ones update, the model's wait.
 """
 
 from __future__ import annotations
@@ -82,15 +83,16 @@ class Setting:
 
 
 def pipeline_of(net: Network, plan: Plan, batch_size: int, costs: Costs, link: Link) -> Pipeline:
-    """Return what is to be simulated of a plan: the numbers of the model's parts, for a chain of blocks."""
+    """Return what is to be simulated of a plan, once or twice a batch: the numbers of the model's parts, for a chain."""
     parts, rows = stage_parts(net, plan, batch_size, costs, ITEMSIZE), -(-batch_size // plan.shards)
+    times = plan.micro_batches // plan.parts
     ranges = list(zip(plan.bounds, plan.bounds[1:], strict=False))
-    gradient = np.array([sum(c.gradient(rows) for c in costs.blocks[a:b]) for a, b in ranges])
+    gradient = np.array([sum(c.gradient(rows / times) for c in costs.blocks[a:b]) for a, b in ranges])
     numbers = [sum(int(np.prod(s)) for block in net.blocks[a:b] for s in block.trained().values()) for a, b in ranges]
     cut = [ITEMSIZE * rows / plan.micro_batches * float(np.prod(net.shapes[v])) for v in plan.cuts]
     return Pipeline(
-        parts.forward, parts.back, gradient, parts.rest - gradient, cut, cut, [ITEMSIZE * n for n in numbers],
-        plan.micro_batches, link, plan.shards, plan.schedule,
+        parts.forward, parts.back, gradient, parts.rest / times - gradient, cut, cut, [ITEMSIZE * n for n in numbers],
+        plan.parts, link, plan.shards, plan.schedule,
         buckets=max(1, min(max(b - a for a, b in ranges), max(numbers) // BUCKET)), lead=plan.lead,
     )  # fmt: skip
 
@@ -98,13 +100,13 @@ def pipeline_of(net: Network, plan: Plan, batch_size: int, costs: Costs, link: L
 def project(setting: Setting, kind: str, ranks: int, schedule: str) -> dict[str, Any]:
     """Return a point: the grid, the model's step, the simulated ones without and with jitter, where the time goes."""
     shards, stages = setting.grid(kind, ranks)
-    m = max(setting.micro_batches, (2 if shards == 1 else 3) * (stages - 1))
+    m = max(setting.micro_batches + setting.micro_batches % 2, (4 if shards == 1 else 6) * (stages - 1))
     net, k = network(setting.width, setting.blocks * stages), setting.blocks
     plan = Plan(shards, stages, tuple(range(0, k * stages + 1, k)), m, schedule)
     all_costs, batch_size = setting.costs(k * stages), shards * m * setting.rows
     alone = _alone(setting, m)
     model = predict(net, plan, batch_size, all_costs, ITEMSIZE, STATES)
-    pipeline = pipeline_of(net, plan, batch_size, all_costs, setting.link)
+    pipeline, times = pipeline_of(net, plan, batch_size, all_costs, setting.link), plan.micro_batches // plan.parts
     still = simulate(pipeline)
     noisy = still
     if setting.jitter:
@@ -117,9 +119,9 @@ def project(setting: Setting, kind: str, ranks: int, schedule: str) -> dict[str,
             "seconds": model.seconds, "efficiency": alone / model.seconds, "slowest": model.slowest,
             "exchange": model.exchange, "reduction": model.reduction, "bubble": model.bubble,
         },
-        "simulation": _judged(still, alone),
-        "simulation_with_jitter": _judged(noisy, alone),
-        "model_below_simulation_percent": 100.0 * (1.0 - model.seconds / still.seconds),
+        "simulation": _judged(still, alone, times),
+        "simulation_with_jitter": _judged(noisy, alone, times),
+        "model_below_simulation_percent": 100.0 * (1.0 - model.seconds / (times * still.seconds)),
     }  # fmt: skip
 
 
@@ -131,9 +133,10 @@ def _alone(setting: Setting, micro_batches: int) -> float:
     return predict(net, plan, micro_batches * setting.rows, setting.costs(k), ITEMSIZE, STATES).seconds
 
 
-def _judged(simulation: Simulation, alone: float) -> dict[str, Any]:
-    """Return a simulation's record with its efficiency and what is lost, in shares of the step that add up to 1."""
-    efficiency = alone / simulation.seconds
+def _judged(simulation: Simulation, alone: float, times: int) -> dict[str, Any]:
+    """Return the record of a step of so many simulated ones, with its efficiency and what is lost, in shares (sum 1)."""
+    seconds = times * simulation.seconds
+    efficiency = alone / seconds
     losses = {
         "extra work": float(simulation.busy.mean()) - efficiency,
         "message software": float(simulation.overhead.mean()),
@@ -141,7 +144,7 @@ def _judged(simulation: Simulation, alone: float) -> dict[str, Any]:
         "messages": float(simulation.exposed_communication.mean()),
         "sums": float(simulation.exposed_sum.mean()),
     }
-    return {**simulation.record(), "efficiency": efficiency, "losses": losses}
+    return {**simulation.record(), "seconds": seconds, "efficiency": efficiency, "losses": losses}
 
 
 def largest_loss(judged: dict[str, Any]) -> str:

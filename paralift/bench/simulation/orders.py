@@ -4,7 +4,7 @@ A task is written as one integer, 4 x number + kind, so that a whole run of a st
 through all batches. The orders are those of `paralift.parallel.schedule`:
 
 flush      1F1B within a batch; gradient and update before the next batch starts
-unflushed  forward(i), then back(i - ahead); the gradient follows the last micro-batch of its batch. The update follows
+unflushed  forward(i), then back(i - ahead); the gradient follows the last micro-batch of its (half) batch. The update follows
            at once if there is nothing to sum; otherwise before the first forward of the next but one batch
 """
 

@@ -1,4 +1,7 @@
-"""What is simulated: seconds of every stage's work, bytes between stages and shards, the links, the schedule."""
+"""What is simulated: seconds of every stage's work, bytes between stages and shards, the links, the schedule.
+
+A batch is what enters the wave together and has a gradient of its own: without a flush half a batch of the training.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,7 @@ class Pipeline:
     lead : int
         Micro-batches that a stage is ahead of the next one, when there are enough: stage s of S goes lead (S - 1 - s) forward
         before it takes the first one back. 1 is the least that keeps all stages at work; more gives messages time.
-        Unflushed, gradients are late by one step only if M >= lead (S - 1).
+        Unflushed, what a pass reads lacks the gradient of one batch and no more only if M >= lead (S - 1).
 
     Raises
     ------
@@ -104,7 +107,7 @@ class Pipeline:
         if self.schedule == "unflushed" and self.micro_batches < self.lead * (n - 1):
             raise ValueError(
                 f"pipeline: {self.micro_batches} micro-batches for {n} stages with lead {self.lead}, expected at least "
-                f'{self.lead * (n - 1)}, so that no gradient is late by more than one step; give more, or schedule="flush"'
+                f'{self.lead * (n - 1)}, so that no pass lacks more than one gradient; give more, or schedule="flush"'
             )
 
     @property

@@ -13,7 +13,7 @@ In ``all.h5``:
     /ema/<block>/<name>                average of the parameters, if there is one
     /best/<block>/<name>               parameters of the best epoch so far, with early stopping
     /clip/<block>/<name>               norms of the last gradients, with clipping
-    /flight/<version>/<block>/<name>   what the next two batches of an unflushed wave read, in the middle of an epoch
+    /flight/<block>/<name>             what the first half of an unflushed wave's next batch reads, in the middle of an epoch
     /norms/<block>                     power iterations of lifted methods, in the middle of an epoch
 
 The folder gets its name when all of it is on disk: whatever happens before, older checkpoints stay as they are.

@@ -26,7 +26,7 @@ def network():
 
 def plan(stages):
     bounds = split(block_costs(network()), stages)
-    return pl.Plan(SIZE // stages, stages, bounds, micro_batches=3)
+    return pl.Plan(SIZE // stages, stages, bounds, micro_batches=6)
 
 
 def fit(method, out, epochs, resume=None, stages=1):

@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
 
 def plan_of(network, grid, schedule):
     shards, stages = grid
-    return Plan(shards, stages, split(block_costs(network), stages), 3, schedule)
+    return Plan(shards, stages, split(block_costs(network), stages), 6, schedule)
 
 
 def train(comm, plan, method, out=None, resume=None, epochs=3, **settings):
@@ -69,7 +69,7 @@ def train(comm, plan, method, out=None, resume=None, epochs=3, **settings):
 
 def on_one_rank(method, out, **settings):
     network = NETWORKS["chain"]()
-    plan = Plan(1, 1, (0, len(network.blocks)), 1, METHODS[method][1])
+    plan = Plan(1, 1, (0, len(network.blocks)), 2, METHODS[method][1])
     return train(None, plan, method, out, **settings)
 
 

@@ -50,7 +50,7 @@ def data(n=90):
 
 def train(comm, grid, method, out=None, epochs=3, **settings):
     net, (chosen, schedule) = network(), METHODS[method]
-    plan = Plan(*grid, split(block_costs(net), grid[1]), 3, schedule)
+    plan = Plan(*grid, split(block_costs(net), grid[1]), 6, schedule)
     rule = pl.optim.SGD(0.05, momentum=0.9) if method == "lifted" else Signalling(1e-2)
     return pl.fit(
         net, data(), test=data(21), method=chosen, optimizer=rule, epochs=epochs, batch_size=12, seed=3, dtype="float64",
@@ -129,7 +129,7 @@ def test_rates_by_trial_equal_those_of_one_rank(schedule):
     n = len(net.blocks)
     curves = []
     for comm, plan in (
-        (WORLD, Plan(*grid, split(block_costs(net), grid[1]), 3, schedule)), (None, Plan(1, 1, (0, n), 1, schedule))
+        (WORLD, Plan(*grid, split(block_costs(net), grid[1]), 6, schedule)), (None, Plan(1, 1, (0, n), 2, schedule))
     ):  # fmt: skip
         settings = {"optimizer": pl.optim.SGD(0.1), "batch_size": 12, "dtype": "float64", "augment": IMAGES, "plan": plan}
         curves.append(pl.find_rate(net, data(), comm=comm, progress=False, high=1e4, steps=40, **settings))
