@@ -344,6 +344,10 @@ def _combinations(mistakes: Mistakes, values: Mapping[str, Any], tables: Mapping
         with mistakes.of("parallel.stages") as where:
             text = f"{parallel.stages} stages for {blocks} blocks, expected no more stages than blocks"
             raise ConfigError(f"{where}, key 'parallel.stages': {text}")
+    if parallel.schedule == "unflushed" and parallel.micro_batches is not None and parallel.micro_batches % 2:
+        with mistakes.of("parallel.micro_batches") as where:
+            text = f"{parallel.micro_batches} was given, expected an even number where the schedule is \"unflushed\""
+            raise ConfigError(f"{where}, key 'parallel.micro_batches': {text}")
     if parallel.schedule == "unflushed" and isinstance(method.inference, methods.ProximalGradient):
         with mistakes.of("parallel.schedule") as where:
             text = f"{method!r} iterates over lifted variables; \"unflushed\" is a schedule of sweeps: leave the key out"

@@ -316,6 +316,10 @@ ERRORS = {
         MINIMAL + "[parallel]\nstages = true\n",
         r"'parallel.stages': True was given, expected a whole number",
     ),
+    "halves of micro-batches": (
+        MINIMAL + '[parallel]\nschedule = "unflushed"\nmicro_batches = 3\n',
+        r"'parallel.micro_batches': 3 was given, expected an even number where the schedule is \"unflushed\"",
+    ),
     "schedule": (
         MINIMAL + '[parallel]\nschedule = "gpipe"\n',
         r"'parallel.schedule': 'gpipe' was given, expected \"unflushed\" or \"flush\"",

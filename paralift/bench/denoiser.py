@@ -35,7 +35,6 @@ PATCH, STRIDE = 28, 50
 BATCH_SIZE, RATE, EPOCHS, SEEDS = 8, 1e-3, 1, 3
 SETS = ("set12", "bsd68")
 TWO_RANKS = "nudged(), 2 ranks, unflushed"
-"""Of the first seed only."""
 CHILD = Path(__file__).parent / "children" / "denoiser_fit.py"
 DEADLINE = 3600.0
 
@@ -45,7 +44,7 @@ def run(quick: bool) -> dict[str, Any]:
     found: dict[str, list[dict[str, Any]]] = {}
     untrained = measure(pl.networks.cosine_filters(network(), 0), quick)
     for seed in range(1 if quick else SEEDS):
-        for name in names(ranks=seed == 0 and not quick):
+        for name in names(ranks=not quick):
             start = time.perf_counter()
             params = on_two_ranks(seed) if name == TWO_RANKS else trained(name, seed, quick)
             seconds = time.perf_counter() - start
@@ -87,7 +86,7 @@ def _rate() -> pl.optim.Cosine:
 
 
 def on_two_ranks(seed: int) -> Params:
-    """Return the parameters of a run on two ranks of this machine, which has gradients one step late."""
+    """Return the parameters of an unflushed run on two ranks of this machine."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "params.npz"
         environment = mpi_environment({**os.environ, "OMPI_MCA_mpi_yield_when_idle": "1"})

@@ -121,7 +121,7 @@ def depth_128(quick: bool) -> Study:
 
 
 def _of_depth(name: str, branches: int, quick: bool) -> Study:
-    """Return a study that warms up, and leaves out PyTorch: a late gradient is compared with one that is not."""
+    """Return a study that warms up, and leaves out PyTorch: steps with forecasts are compared with exact ones."""
     chosen = ways(ranks=() if quick else (4,), torch=False)
     if not quick:
         chosen[on_ranks(4, "flush")] = Way(ALL_NUDGES[DEFAULT], 4, "flush")

@@ -70,6 +70,11 @@ class Question:
         if self.stages is None:
             if self.micro_batches is not None:
                 possible = [s for s in possible if self._holds(s, self.micro_batches)]
+            if not possible:
+                raise ValueError(
+                    f"micro_batches is {self.micro_batches} with the schedule {self.schedule!r}, expected an even number, "
+                    "at least 2; half of them belong to each half of a batch"
+                )
             return possible
         if self.stages not in possible:
             raise ValueError(

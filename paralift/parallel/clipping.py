@@ -2,9 +2,10 @@
 
     factor_t = min(1, clip / N_(t-1)),      N_t = |scaled gradient of step t|, over all parameters that move
 
-The sum over stages of N_t^2 travels while the next batch is computed, on any number of ranks, one included, so that P ranks
-give the result of one. A gradient that grows at once is not seen by N_(t-1): a parameter whose own gradient alone is longer
-than both `clip` and N_(t-1) is therefore shortened to `clip` in the same step. Where norms change slowly that never happens.
+The sum over stages of N_t^2 travels while the next batch is computed (of an unflushed wave: its first half), on any number of
+ranks, one included, so that P ranks give the result of one. A gradient that grows at once is not seen by N_(t-1): a parameter
+whose own gradient alone is longer than both `clip` and N_(t-1) is therefore shortened to `clip` in the same step. Where norms
+change slowly that never happens.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How many bytes a rank needs: what its stage's buffers take, array by array, before any of them is made.
 
-Counted are all arrays that grow with the network or the batch: parameters, gradient, optimiser states, versions, lifted
+Counted are all arrays that grow with the network or the batch: parameters, gradient, optimiser states, forecast, lifted
 variables with their scratch, targets. Not counted: the data set, the interpreter with its libraries, what MPI and BLAS keep.
 """
 

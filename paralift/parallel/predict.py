@@ -168,7 +168,9 @@ def stage_parts(network: Network, plan: Plan, batch_size: int, costs: Costs, ite
     forward, back, rest = forward + 0.5 * costs.turn, back + 0.5 * costs.turn, rest + costs.step
     rest[0] += costs.load(rows * itemsize * math.prod(network.input_shape))
     sums = 2 if halved else 1  # one each half, behind the next one
-    behind = 0.5 * (m * (forward + back) + rest) if halved else np.zeros(plan.stages)
+    ahead = plan.lead * (plan.stages - 1 - np.arange(plan.stages))  # so far into the next half a sum starts
+    hiding = 0.5 * (1.0 - ahead / plan.parts) if halved else np.zeros(plan.stages)
+    behind = hiding * (m * (forward + back) + rest)
     reduction = [
         sums * _exposed_sum(network, plan, s, itemsize, costs, rows / sums, behind[s]) for s in range(plan.stages)
     ]
@@ -201,7 +203,7 @@ def _exposed_sum(
     """Return the seconds of the sum over shards that nothing hides.
 
     It starts bucket by bucket: all but the last travel while further gradients are computed, and without a flush all of them
-    while the next half batch (`behind` seconds) is; what the processor has to do for them is never hidden.
+    while what is left of the next half batch (`behind` seconds) is; what the processor has to do for them is never hidden.
     """
     if plan.shards == 1:
         return 0.0

@@ -55,22 +55,26 @@ class GradientSum:
         if self._stop - start >= BUCKET or start == 0:
             self._start(start)
 
+    def complete(self) -> None:
+        """Say that all gradients are final: what is left starts to travel."""
+        if self.group is not None and self._stop > 0:
+            self._start(0)
+
     @property
     def waited(self) -> float:
         """Seconds waited for other ranks."""
         return self._waited + self.ties.waited
 
     def advance(self) -> None:
-        """Let messages advance, once all gradients are `ready`; replicas are summed when the shards have been."""
+        """Let messages advance, once the gradients are `complete`; replicas are summed when the shards have been."""
         if self.ties.crosses and (not self._requests or test_all(self._requests)):
             self.ties.start()
             self.ties.poll()
 
     def wait(self) -> None:
         """Start what is left and wait for all sums."""
+        self.complete()
         if self.group is not None:
-            if self._stop > 0:
-                self._start(0)
             self._waited += wait_all(self._requests, "the sum of gradients over shards")
             self._requests.clear()
             self._stop = self.stage.layout.trained

@@ -133,12 +133,22 @@ class UnflushedStep:
         rows = self.stage.network.rows
         first, second = batch.halves(rows)
         after = None if following is None else following.halves(rows)[0]
-        scales = 1.0 / (self.beta * first.size), 1.0 / (self.beta * batch.size)
-        value = self._take(first, scales[0], second) + self._take(second, scales[1], after)
-        return value
+        # the forecast is made of the first half's gradient, the update of both
+        value = self._take(first, 1.0 / (self.beta * first.size), second)
+        return value + self._take(second, 1.0 / (self.beta * batch.size), after)
 
     def _take(self, batch: Batch, scale: float, following: Batch | None) -> Any:
-        """Take half a batch forward, and back what comes back meanwhile; `following` is the half behind it."""
+        """Take half a batch forward, and back what comes back meanwhile.
+
+        Parameters
+        ----------
+        batch : Batch
+            The half.
+        scale : float
+            Of the gradient that is used once the half has come back.
+        following : Batch, optional
+            The half behind it.
+        """
         k, parts = self.count, self.plan.parts
         half, other = self.halves[k % 2], self.halves[1 - k % 2]
         self._use(half)
@@ -231,6 +241,7 @@ class UnflushedStep:
             if step.gradients:
                 step.gradient()
                 half.total.ready(step.block.name)
+        half.total.complete()
         half.summing = True
         if not self.travels:
             self._use(half)

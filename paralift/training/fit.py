@@ -134,7 +134,8 @@ def fit(
         Who owns what. By default it is chosen by measured costs: a plan by counted ones, the same on every machine, is
         kept unless another is faster by more than 5 %. A resumed run keeps its plan on the same number of ranks.
     stages, micro_batches : int, optional
-        Fixed parts of the plan that is chosen.
+        Fixed parts of the plan that is chosen. Unflushed, stages need an even number of micro-batches, at least
+        2 (stages - 1); with an odd one only plans of one stage are looked at.
     schedule : {"unflushed", "flush"}, optional
         Of sweeps, if the plan is chosen. "unflushed", the default where there are several stages, never empties the pipe
         between batches: the first half of each batch reads a forecast of the parameters. "flush" takes the exact synchronous

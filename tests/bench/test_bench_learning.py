@@ -206,7 +206,7 @@ def test_a_way_on_several_ranks(launch, monkeypatch):
     found = accuracy._on_ranks(2, study.name, "seed 0", studies.on_ranks(2), True)
     alone = accuracy.trained(study, study.columns["seed 0"][0](), "seed 0", studies.DEFAULT, True)
     assert set(found) == {"accuracy", "loss"}
-    assert found["loss"] != alone["loss"]  # late by a step, so not the same
+    assert found["loss"] != alone["loss"]  # forecasts are not the parameters
     assert found["loss"] == pytest.approx(alone["loss"], rel=0.1)
     monkeypatch.setattr(accuracy, "mpirun_command", lambda ranks: [sys.executable, "-c", "raise SystemExit('no such column')"])
     with pytest.raises(OSError, match="2 ranks.*'seed 9'.*no such column"):

@@ -136,3 +136,9 @@ def test_plan_that_does_not_fit():
         Plan(2, 1, (0, 2)).check(network, 3)
     with pytest.raises(ValueError, match="stages is 5"):
         choose(network, 10, 8, stages=5)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_an_odd_number_of_micro_batches_has_no_halves(ranks):
+    with pytest.raises(ValueError, match="micro_batches is 3 with the schedule 'unflushed', expected an even number"):
+        choose(mlp(8, 64, 64, 4), ranks, 64, micro_batches=3, schedule="unflushed")

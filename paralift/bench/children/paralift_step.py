@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,7 +98,7 @@ def build(grid: Grid, plan: Plan, net: Network, batch: int) -> Callable[[int], N
     rule, loss = pl.optim.Adam(RATE), pl.losses.CrossEntropy()
     worker = Worker(grid, plan, net, data, METHOD, rule, loss, sampler, 1, np.zeros(1, np.float32))
     worker.stage.init(0)
-    coming = batches(sampler)
+    coming = batches(worker)
     current = next(coming)
 
     def run(n: int) -> None:
@@ -125,12 +126,12 @@ def samples(net: Network, n: int) -> tuple[np.ndarray, np.ndarray]:
     return x, rng.integers(0, classes, (n, *net.output_shape[:-1]))
 
 
-def batches(sampler: Sampler) -> Iterator[Batch]:
+def batches(worker: Worker) -> Iterator[Batch]:
     """Yield the batches of the first epoch over and over; a new order, drawn once an epoch, is no part of a step."""
-    order, step = sampler.epoch(0), 0
+    epoch, step = list(worker.batches(0)), 0
     while True:
-        for t in range(sampler.n_batches):
-            yield Batch(order[t], sampler.batch_global(t), 0, step)
+        for batch in epoch:
+            yield replace(batch, step=step)
             step += 1
 
 

@@ -1,4 +1,4 @@
-"""Accuracies of the late-gradient study on as many stages as there are ranks; rank 0 prints them as a line of JSON."""
+"""Accuracies of the study of schedules on as many stages as there are ranks; rank 0 prints them as a line of JSON."""
 
 from __future__ import annotations
 

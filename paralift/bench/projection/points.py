@@ -144,7 +144,8 @@ def _judged(simulation: Simulation, alone: float, times: int) -> dict[str, Any]:
         "messages": float(simulation.exposed_communication.mean()),
         "sums": float(simulation.exposed_sum.mean()),
     }
-    return {**simulation.record(), "seconds": seconds, "efficiency": efficiency, "losses": losses}
+    facts = {"seconds": seconds, "simulated_steps_a_step": times, "efficiency": efficiency, "losses": losses}
+    return {**simulation.record(), **facts}
 
 
 def largest_loss(judged: dict[str, Any]) -> str:
