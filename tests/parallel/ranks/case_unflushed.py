@@ -66,6 +66,20 @@ def test_a_transformer_with_tied_weights_equals_one_ranks(grid):
 
 
 @pytest.mark.mpi
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+def test_tied_weights_above_a_frozen_block_equal_one_ranks(grid):
+    """No block of the first stage says that it was the last one to be final: the sum over shards starts all the same."""
+    layers = [pl.Linear(6, 9), pl.Tanh(), pl.Linear(9, 9), pl.Tanh(), pl.Linear(9, 9), pl.Tanh(), pl.Linear(9, 9), pl.Tanh()]
+    tied = pl.Tied(pl.Linear(9, 9), "linear2")
+    network = pl.Sequential(*layers, tied, pl.Tanh(), pl.Linear(9, 5), pl.Softmax())
+    many, one = plans(network, grid)
+    settings = {"freeze": ["linear1"]}
+    found = train(network, MPI.COMM_WORLD, many, **settings)
+    assert_equal(found, train(network, None, one, **settings))
+    assert_tied(found.params, network)
+
+
+@pytest.mark.mpi
 @pytest.mark.parametrize("batch_size", [1, 5, 110])
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
 def test_batches_with_empty_micro_batches_and_shards(grid, batch_size):
