@@ -197,11 +197,13 @@ def test_wrong_rules_are_found():
 def test_move_takes_the_steps_of_the_kernels(mine, known):
     rng = np.random.default_rng(0)
     flats = [rng.standard_normal(9)] * 2
-    flats, aheads = [f.copy() for f in flats], [np.empty(9), np.empty(9)]
+    flats, forecasts = [f.copy() for f in flats], [np.empty(9), np.empty(9)]
     states = [rule.init(f) for rule, f in zip((mine, known), flats, strict=True)]
     for t in range(1, 4):
         g = rng.standard_normal(9)
-        for rule, flat, state, ahead in zip((mine, known), flats, states, aheads, strict=True):
-            rule.step(flat, g.copy(), state, [(0, 6, (2, 3)), (6, 9, (3,))], t, 9, 0.5, ahead, 1.5)
+        for rule, flat, state, forecast in zip((mine, known), flats, states, forecasts, strict=True):
+            for out in (forecast, None):
+                rule.step(flat, g.copy(), state, [(0, 6, (2, 3)), (6, 9, (3,))], t, 9, 0.5, out)
         np.testing.assert_allclose(flats[0], flats[1], rtol=1e-12, atol=1e-14)
-        np.testing.assert_allclose(aheads[0], aheads[1], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(forecasts[0], flats[1], rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(forecasts[1], flats[1], rtol=1e-12, atol=1e-14)

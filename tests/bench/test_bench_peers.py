@@ -1,5 +1,6 @@
 """The comparison of training steps: its arithmetic, its programs, and what happens when one is missing or fails."""
 
+import inspect
 import json
 import os
 import signal
@@ -17,7 +18,8 @@ from paralift.bench import clean, contestants, peer_process, peers, problems, tu
 from paralift.bench.children import loop
 from paralift.bench.peer_process import PeerError, PeerProcess
 from paralift.bench.problems import NETWORKS, SHAPES, Named, Shape
-from paralift.data import Sampler
+from paralift.parallel.grid import Grid
+from paralift.parallel.plan import Plan
 
 TINY = Shape("tiny", (6, 5, 3), 4)
 LENET = Named("lenet", "LeNet-5", 2, NETWORKS[0].build)
@@ -419,12 +421,17 @@ def test_the_programs_steps_are_those_of_training(monkeypatch, schedule):
             np.testing.assert_array_equal(a, expected[block][name])
 
 
-def test_batches_begin_anew_after_the_last(monkeypatch):
+def test_batches_are_the_workers_over_and_over(monkeypatch):
+    """Of a network with several rows a sample: their halves have to be counted by it."""
     monkeypatch.syspath_prepend(str(contestants.CHILDREN))
     import paralift_step
 
-    sampler = Sampler(10, 4, 0)
-    found = list(islice(paralift_step.batches(sampler), 5))
-    assert [b.size for b in found] == [4, 4, 2, 4, 4]
-    assert [b.step for b in found] == [0, 1, 2, 3, 4]
-    np.testing.assert_array_equal(found[3].indices, found[0].indices)
+    net = pl.networks.transformer(5, 4, 8, 1)
+    run = paralift_step.build(Grid(None, 1, 1), Plan(1, 1, (0, len(net.blocks)), 2, "unflushed"), net, 4)
+    worker, n = inspect.getclosurevars(run).nonlocals["worker"], loop.N_BATCHES
+    found = list(islice(paralift_step.batches(worker), n + 2))
+    assert [b.size for b in found] == [4 * 4] * (n + 2) and [b.step for b in found] == list(range(n + 2))
+    assert [half.size for half in found[0].halves(net.rows)] == [8, 8]
+    np.testing.assert_array_equal(found[n].indices, found[0].indices)
+    run(2)
+    run(0)

@@ -187,7 +187,8 @@ def test_chosen_plan_with_more_ranks_than_blocks_and_samples():
 
 @pytest.mark.mpi
 def test_same_ranks_same_bits():
-    runs = [train(chain(), pl.methods.nudged(), MPI.COMM_WORLD, None) for _ in range(2)]
+    """Measured costs may choose another plan in each run."""
+    runs = [train(chain(), pl.methods.nudged(), MPI.COMM_WORLD, "counted") for _ in range(2)]
     for block, arrays in runs[0].params.items():
         for name, a in arrays.items():
             np.testing.assert_array_equal(a, runs[1].params[block][name])
