@@ -76,8 +76,9 @@ def on_one_rank(method, out, **settings):
 
 @pytest.mark.mpi
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
-@pytest.mark.parametrize("method", ["flush", "unflushed", "persistent"])
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM], ids=["USR2", "TERM"])
+@pytest.mark.parametrize(
+    ("method", "number"), [("flush", signal.SIGUSR2), ("unflushed", signal.SIGTERM), ("persistent", signal.SIGUSR2)]
+)
 def test_stopped_and_resumed(method, grid, number, folder):
     plan = plan_of(NETWORKS["chain"](), grid, METHODS[method][1])
     whole = train(WORLD, plan, method)
