@@ -26,9 +26,9 @@ def test_layers_and_activations_are_minima():
 
     def layer(weight, bias):
         near = np.sum((weight - w) ** 2) + np.sum((bias - b) ** 2)
-        return bcd.RHO * np.sum((u - v @ weight - bias) ** 2) + bcd.ALPHA * near
+        return bcd.RHO * np.sum((u - v @ weight - bias) ** 2) + 5.0 * near
 
-    weight, bias = bcd.fit_layer(u, v, w, b)
+    weight, bias = bcd.fit_layer(u, v, w, b, 5.0)
     inner = RNG.standard_normal((30, 4))
     best = bcd.activations(inner, u, w, b)
 
@@ -45,7 +45,7 @@ def test_layers_and_activations_are_minima():
 def test_every_pass_lowers_the_objective_and_learns():
     labels = RNG.integers(0, 3, 120)
     x = (np.eye(3)[labels] @ RNG.standard_normal((3, 6)) + 0.1 * RNG.standard_normal((120, 6))).astype(np.float32)
-    points = list(bcd.train(x, labels, (x, labels), (6, 20, 20, 3), 15, seed=1))
+    points = list(bcd.train(x, labels, (x, labels), (6, 20, 20, 3), 15, seed=1, alpha=5.0))
     energy = np.array([point["energy"] for point in points])
     assert (np.diff(energy) <= 1e-6).all() and energy[-1] < 0.5 * energy[0]
     assert [point["passes"] for point in points] == list(range(1, 16)) and points[-1]["test_accuracy"] > 0.9
@@ -61,7 +61,7 @@ def test_studies_train_what_they_name(monkeypatch, capsys):
     monkeypatch.setattr(literature, "WAYS", {k: w for k, w in literature.WAYS.items() if k in ("nudged()", "lpom(), batches")})
     record = literature._all("literature", (784, 6, 10), quick=True)
     assert set(record["results"]) == {"nudged()", "lpom(), batches"}
-    record = literature._published("literature-bcd", (784, 6, 10), 50, quick=True)
+    record = literature._published("literature-bcd", (784, 6, 10), 50, 5.0, 3, quick=True)
     assert list(record["results"])[0] == literature.REFERENCE
     for runs in record["results"].values():
         assert len(runs) == 1 and len(runs[0]["curve"]) == 2 and 0 <= runs[0]["accuracy"] <= 1
