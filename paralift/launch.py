@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -218,8 +219,18 @@ def _end(process: subprocess.Popen) -> None:
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
-            return
+            break
         try:
             process.wait(GRACE)
         except subprocess.TimeoutExpired:
             continue
+    clear_session(process.pid)
+
+
+def clear_session(pid: int) -> None:
+    """Remove the folder that Open MPI's launcher keeps while it runs, for one that was killed.
+
+    It is named by the process number, numbers repeat, and a later launcher of the same number would not start ("listener
+    thread failed to start"). Call it with the number of a child that has ended.
+    """
+    shutil.rmtree(Path(tempfile.gettempdir(), f"ompi.{pid}"), ignore_errors=True)

@@ -4,12 +4,13 @@ import gc
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-from paralift.launch import mpi_environment, mpirun_command
+from paralift.launch import clear_session, mpi_environment, mpirun_command
 
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")  # the same examples every time; others by --hypothesis-profile=default
@@ -51,15 +52,17 @@ def launch(n: int, arguments: list[str], deadline: float = DEADLINE, **environme
 
 def _kill(process: subprocess.Popen) -> str:
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
         try:
-            return process.communicate(timeout=GRACE)[0]
+            output = process.communicate(timeout=GRACE)[0]
+            break
         except subprocess.TimeoutExpired:
             continue
-    return process.communicate()[0]
+    else:
+        output = process.communicate()[0]
+    clear_session(process.pid)
+    return output
 
 
 def pytest_addoption(parser):

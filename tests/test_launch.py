@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -110,6 +111,14 @@ def test_the_line_for_a_shell_has_what_was_added():
 )
 def test_the_exit_code_is_the_childs(code, expected):
     assert launch.run([sys.executable, "-c", code], os.environ) == expected
+
+
+def test_what_a_killed_launcher_left_is_removed(tmp_path, monkeypatch):
+    """Process numbers repeat, and a launcher does not start where one of its number has left its folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed = f"import os; n = os.getpid(); os.makedirs(f'{tmp_path}/ompi.{{n}}/0'); os.kill(n, 9)"
+    assert launch.run([sys.executable, "-c", killed], os.environ) == 137
+    assert not list(tmp_path.iterdir())
 
 
 CHILD = """

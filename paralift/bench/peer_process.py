@@ -14,6 +14,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any
 
+from paralift.launch import clear_session
+
 START_DEADLINE = 900.0
 """Seconds until a program must be ready; a deep network takes a compiler minutes."""
 BLOCK_DEADLINE = 300.0
@@ -148,6 +150,7 @@ class PeerProcess:
         self.process.wait()
         with suppress(ProcessLookupError, PermissionError):  # PermissionError: only zombies, on some systems
             os.killpg(self.process.pid, signal.SIGKILL)  # what the program started and left behind
+        clear_session(self.process.pid)
         self.process.stdout.close()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import victim
 
-from paralift.launch import mpi_environment, mpirun_command
+from paralift.launch import clear_session, mpi_environment, mpirun_command
 
 WAIT = 60.0
 YIELD = {"OMPI_MCA_mpi_yield_when_idle": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -37,6 +37,7 @@ def end(process):
     except ProcessLookupError:
         pass
     process.wait()
+    clear_session(process.pid)
 
 
 def processes(out, ranks):
