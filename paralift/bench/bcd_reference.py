@@ -46,7 +46,7 @@ def fit_layer(u: Array, v: Array, weight: Array, bias: Array, alpha: float) -> t
 def activations(u: Array, above: Array, weight: Array, bias: Array) -> Array:
     """Return V that minimises gamma |V - relu(u)|^2 + rho |above - V weight - bias|^2."""
     system = RHO * (weight @ weight.T) + GAMMA * np.eye(len(weight), dtype=weight.dtype)
-    inverse = linalg.inv(system)  # of some hundreds, well conditioned, for tens of thousands of samples: a product beats a solve
+    inverse = linalg.inv(system)  # well conditioned; for so many samples a product beats a solve
     right = (above - bias) @ (RHO * weight.T)
     right += GAMMA * relu(u)
     return right @ inverse
