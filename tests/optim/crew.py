@@ -64,7 +64,7 @@ class Crew:
         return found
 
     def sum(self, array):
-        array[...] = sum(self.gather(array)[1:], self.gather(array)[0])
+        array[...] = np.sum(self.gather(array), axis=0)
         self.bytes_sent += array.nbytes
 
     def sums(self, *numbers):
@@ -111,8 +111,9 @@ class _Mailbox:
                 if ready or now >= until:
                     break
                 self.office.lock.wait(min([until - now, *(letter[0] - now for letter in mine)]))
-            for letter in ready:
-                mine.remove(letter)
+            late = [letter for letter in mine if letter[0] > now]
+            mine.clear()
+            mine.extend(late)
         ready.sort(key=lambda letter: letter[0])
         return [letter[1:] for letter in ready]
 
