@@ -22,6 +22,8 @@ from paralift.optim.checks import set_count, set_number
 
 REMEMBERED = 1 << 14
 """Steps that are remembered; where a gradient is later, no step is taken."""
+LATELY = 0.995
+"""By which a long delay counts less with every update that does not repeat it."""
 KEPT = 256
 """Steps that are kept in any case: a gradient may be older than the one that it takes the place of."""
 SLACK = 1e-12
@@ -148,7 +150,7 @@ class SecondAdaptive(StepRule):
 
 @dataclass(frozen=True)
 class PartwiseAdaptive(StepRule):
-    """The longest step that each part's own delay allows: one slow part shortens steps by its share of L only.
+    """Steps that each part's own delay allows: one slow part shortens them by its share of L only.
 
     With d_t = x_{t+1} - x_t, u_t = |d_t|^2 / gamma_t and w_k(t) = sum of L_i over the parts with s_i <= t < k, the proximal step and |grad f_i(x_k) -
     grad f_i(x_{s_i})| <= L_i sum_{t >= s_i} |d_t| give, by |d_t| |d_k| <= (gamma_k u_t + gamma_t u_k) / 2,
@@ -156,22 +158,24 @@ class PartwiseAdaptive(StepRule):
         F(x_K) <= F(x_0) - sum_k u_k (1 - (L gamma_k + sum_{t < k} gamma_t w_k(t) + sum_{j > k} gamma_j w_j(k)) / 2).
 
     Both sums stay at most h: the first, with L gamma_k, bounds gamma_k itself, the second bounds it at each earlier t. So F(x_K) + (1 - h) sum_k u_k <=
-    F(x_0) for all K, also for a nonconvex f. With equal delays it is the rule of Wu et al. with L = sum_i L_i.
+    F(x_0) for all K, also for a nonconvex f. What is allowed is not taken at once, for nothing would be left until the oldest gradients are renewed: steps
+    are at most pace h / (L + sum_i L_i T_i), T_i the longest delays of late.
 
     Parameters
     ----------
-    h, a : float
-        0 < h < 1; 0 < a <= 1, the part of what is allowed that is taken: with 1 the first updates after a slow part's news take all, and those
-        after them nothing; even steps go further.
+    h : float
+        0 < h < 1.
+    pace : float
+        Delays are about half as long on average as at most, so that more than 1 is allowed most of the time.
     """
 
     h: float = 0.99
-    a: float = 0.5
+    pace: float = 1.4
     partwise = True
 
     def __post_init__(self) -> None:
         set_number(self, "h", below=1.0)
-        set_number(self, "a", below=1.0 + 1e-12)
+        set_number(self, "pace")
 
     def begin(self, constants: Constants) -> Steps:
         """Return the steps of a run."""
@@ -180,26 +184,28 @@ class PartwiseAdaptive(StepRule):
 
 class _Partwise(Steps):
     def __init__(self, rule: PartwiseAdaptive, constants: Constants) -> None:
-        self._rule, self._constants = rule, constants
+        self._rule, self._lipschitz, self._parts = rule, constants.lipschitz, np.array(constants.parts)
         self._first = 0  # the update that the arrays begin with
         self._steps, self._later = np.zeros(0), np.zeros(0)  # gamma_t; sum_{j > t} gamma_j w_j(t)
+        self._longest = np.zeros(len(self._parts))
 
     def next(self, stamps: Sequence[int]) -> float:
         k, h = self.count, self._rule.h
         self.count += 1
+        self._longest = np.maximum(k - np.array(stamps), LATELY * self._longest)
         oldest = min(stamps)
         self._forget(min(oldest, k - KEPT), k)
         if oldest < self._first:
             step = 0.0
         else:
-            oldest = self._first
-            weights = np.zeros(k - oldest)
-            for stamp, constant in zip(stamps, self._constants.parts, strict=True):
-                weights[stamp - oldest :] += constant
-            step = (h - float(self._steps @ weights)) / self._constants.lipschitz
+            weights = np.zeros(k - self._first)
+            for stamp, constant in zip(stamps, self._parts, strict=True):
+                weights[stamp - self._first :] += constant
+            allowed = (h - float(self._steps @ weights)) / self._lipschitz
             heavy = weights > 0
-            step = min(step, float(((h - self._later[heavy]) / weights[heavy]).min(initial=np.inf)))
-            step = self._rule.a * max(step, 0.0)
+            allowed = min(allowed, float(((h - self._later[heavy]) / weights[heavy]).min(initial=np.inf)))
+            even = self._rule.pace * h / (self._lipschitz + float(self._parts @ self._longest))
+            step = max(min(allowed, even), 0.0)
             self._later += step * weights
         self._steps, self._later = np.append(self._steps, step), np.append(self._later, 0.0)
         return step
