@@ -110,6 +110,17 @@ class CompositeProblem:
         """Overwrite `x` by prox_{step r}(x)."""
         self.regularizer.apply(x, step)
 
+    def prox_within(self, x: Array, step: float, accuracy: float) -> None:
+        """Overwrite `x` by a point whose r(p) + |p - x|^2 / (2 step) is least up to `accuracy`; exact where `prox` is."""
+        self.prox(x, step)
+
+    def nearest(self, centre: Array, rho: float, out: Array, rows: Array | None = None) -> bool:
+        """Write argmin_x f_i(x) + rho/2 |x - centre|^2 into `out`; return False, and write nothing, if there is no closed form.
+
+        With `rows`, f_i is the sum over some of its samples.
+        """
+        return False
+
     def describe(self) -> dict[str, Any]:
         """Return facts for the record of a run."""
         return {"problem": type(self).__name__, "unknowns": int(np.prod(self.start.shape)), "samples": self.n_samples}
