@@ -62,15 +62,15 @@ def gossip(team: Team, weights: np.ndarray, x: Array, rounds: int) -> None:
 
 
 def chebyshev(team: Team, laplacian: np.ndarray, x: Array, rounds: int) -> None:
-    """Overwrite `x` by this rank's part of P(Lap) X, P the polynomial of degree `rounds`, P(0) = 1, least on the other eigenvalues.
+    """Overwrite `x` by this rank's part of P(Lap) X, with P of degree `rounds` and P(0) = 1, least from lambda_2 to lambda_max.
 
-    With gam = lambda_2 / lambda_max and c = (1 - sqrt gam) / (1 + sqrt gam), differences from the mean shrink by
-    2 c^rounds / (1 + c^(2 rounds)) or more. With Chebyshev's T_k at t^-1 = (1 + gam) / (1 - gam) for a_k, and b_k = a_k / a_(k+1):
+    With gam = lambda_2 / lambda_max and c = (1 - sqrt gam) / (1 + sqrt gam), differences from the mean become as short as
+    2 c^rounds / (1 + c^(2 rounds)) of what they were, or shorter.
 
         x_1 = x_0 - s Lap x_0,   x_(k+1) = m_k (x_k - s Lap x_k) + (1 - m_k) x_(k-1),   s = 2 / (lambda_2 + lambda_max),
-        m_k = 2 / (2 - t b_(k-1)),   b_k = t / (2 - t b_(k-1)),   b_0 = t
+        m_k = 2 / (2 - t b_(k-1)),   b_k = t / (2 - t b_(k-1)),   b_0 = t = (1 - gam) / (1 + gam)
 
-    This is the published recursion divided by a_k, which would overflow.
+    This is the published recursion divided by its normaliser a_k = T_k(1/t), which would overflow; b_k = a_k / a_(k+1).
     """
     if team.size == 1 or rounds < 1:
         return

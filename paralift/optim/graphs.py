@@ -60,7 +60,9 @@ def hypercube(n: int) -> nx.Graph:
         If n is no power of 2.
     """
     if n < 1 or n & (n - 1):
-        raise ValueError(f"a hypercube of {n} ranks was asked for, expected a power of 2; exponential({n}) works for any number")
+        raise ValueError(
+            f"a hypercube of {n} ranks was asked for, expected a power of 2; exponential({n}) works for any number"
+        )
     return _on(n, ((i, i ^ jump) for i in range(n) for jump in jumps(n)))
 
 
@@ -92,9 +94,8 @@ def checked(graph: nx.Graph | Callable[[int], nx.Graph], n: int) -> nx.Graph:
         raise ValueError(f"a graph of {len(graph)} nodes ({given}, ...) was given, expected the ranks 0 to {n - 1}")
     parts = [sorted(part) for part in nx.connected_components(graph)]
     if len(parts) > 1:
-        raise ValueError(
-            f"a graph of {len(parts)} parts was given, expected a connected one: no path leads from {parts[0][0]} to {parts[1][0]}"
-        )
+        apart = f"no path leads from {parts[0][0]} to {parts[1][0]}"
+        raise ValueError(f"a graph of {len(parts)} parts was given, expected a connected one: {apart}")
     return graph
 
 
@@ -112,7 +113,7 @@ def exponential_weights(n: int) -> np.ndarray:
     For an even n its gossip factor is 1 - 2 / (1 + ceil(log2 n)).
     """
     ahead = [0, *jumps(n)]
-    return sum(np.roll(np.eye(n), jump, axis=1) for jump in ahead) / len(ahead)
+    return np.mean([np.roll(np.eye(n), jump, axis=1) for jump in ahead], axis=0)
 
 
 def laplacian(graph: nx.Graph, rate: float = 1.0) -> np.ndarray:

@@ -9,8 +9,8 @@ speed depends on rho much.
 
 References
 ----------
-Boyd, Parikh, Chu, Peleato & Eckstein, Found. Trends Mach. Learn. 3, 2011, section 7; Eckstein & Bertsekas, Math. Program. 55, 1992
-(relaxation, and x_i with errors that have a finite sum); Xu, Taylor, Li, Figueiredo, Yuan & Goldstein, ICML 2017 (rho_i).
+Boyd, Parikh, Chu, Peleato & Eckstein, Found. Trends Mach. Learn. 3, 2011, section 7; Eckstein & Bertsekas, Math. Program. 55,
+1992 (relaxation, and x_i with errors that have a finite sum); Xu, Taylor, Li, Figueiredo, Yuan & Goldstein, ICML 2017 (rho_i).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from paralift.optim.algorithms.run import Run, StepError, inner, length
 
 CONDITION = 100.0
 """L/mu that the default rho supposes where mu is not known."""
-NUMBERS = 2
-"""Numbers that travel behind the vector of the sum: rho_i, |x_i - z|^2."""
+NUMBERS = 3
+"""Numbers that travel behind the vector of the sum: rho_i, rho_i^2, |x_i - z|^2."""
 REDUCTION = 0.1
 """Of an inner loop's bound at the first update; it falls as k^-2.1, so that square roots, errors of x_i, have a finite sum."""
 
@@ -61,13 +61,13 @@ class ConsensusADMM(Algorithm):
     def run(self, run: Run) -> None:
         """Update until the run stops; the result is z.
 
-        The residual is the larger of r = sqrt(sum_i |x_i - z|^2), z that before the update, whose squares travel with the sum, and
-        s = sqrt(sum_i rho_i^2) |z+ - z|.
+        The residual is the larger of r = sqrt(sum_i |x_i - z|^2), with the z before the update so that squares travel with the
+        one sum, and s = sqrt(sum_i rho_i^2) |z+ - z|.
         """
         penalty = Penalty(self._first_rho(run), self.spectral)
         z, solve = run.x, _Local(run)
         x, u, v, gradient, old = (arrays.empty(z.shape, z) for _ in range(5))
-        message = arrays.empty((z.size + NUMBERS + 1,), z)
+        message = arrays.empty((z.size + NUMBERS,), z)
         x[...] = z
         u[...] = 0
         while True:

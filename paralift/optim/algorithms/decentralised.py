@@ -1,17 +1,20 @@
 """Decentralised proximal gradient: each rank has a copy x_i of the unknowns and exchanges one vector an update with neighbours.
 
-minimise  sum_i ( f_i(x_i) + r(x_i) / n )   such that all x_i are equal:  F itself, with each rank's share r / n of the regulariser,
-so that a step `al` of a rank needs prox_{al r / n}. W are the Metropolis weights of a graph of ranks, W' = (I + W) / 2.
+minimise  sum_i ( f_i(x_i) + r(x_i) / n )  such that all x_i are equal:
+
+this is F, with a share r / n of the regulariser on each rank, so that a step `al` of a rank needs prox_{al r / n}. W are the
+Metropolis weights of a graph of ranks, W' = (I + W) / 2, g_k the gradient of f_i at x_k, prox = prox_{al r / n}:
 
 NIDS:      z_1 = x_0 - al g_0,      z_{k+1} = z_k - x_k + W' (2 x_k - x_{k-1} - al (g_k - g_{k-1})),      x_k = prox(z_k)
 PG-EXTRA:  z_1 = W x_0 - al g_0,    z_{k+1} = z_k + W x_k - W' x_{k-1} - al (g_k - g_{k-1}),              x_k = prox(z_k)
 
-with g_k the gradient of f_i at x_k. Sums over ranks of z_k - x_{k-1} + al g_{k-1} stay 0, so that where copies agree and rest they
-solve the problem. L = max_i L_i is the constant of one rank's f_i, about 1/n of that of f.
+Sums over ranks of z_k - x_{k-1} + al g_{k-1} stay 0, so that copies that agree and rest solve the problem. The steps of the
+theory are those of one rank's f_i: L = max_i L_i, between 1/n of the constant of f and all of it.
 
 References
 ----------
-Li, Shi & Yan, IEEE Trans. Signal Process. 67, 2019 (NIDS); Shi, Ling, Wu & Yin, IEEE Trans. Signal Process. 63, 2015 (PG-EXTRA).
+Li, Shi & Yan, IEEE Trans. Signal Process. 67, 2019 (NIDS); Shi, Ling, Wu & Yin, IEEE Trans. Signal Process. 63, 2015
+(PG-EXTRA).
 """
 
 from __future__ import annotations
@@ -48,8 +51,8 @@ class Decentralised(Algorithm):
     step : float, optional
         0.99 of the limit by default.
     looks : int
-        Updates between two sums over ranks of the residual; nothing else is known to all of them. With a `Stop.until` or a limit
-        of seconds ranks agree at every update.
+        Updates between two sums over ranks of the residual; nothing else is known to all of them. With a `Stop.until` or a
+        limit of seconds ranks agree at every update.
     """
 
     graph: nx.Graph | Callable[[int], nx.Graph]
@@ -92,11 +95,14 @@ class Decentralised(Algorithm):
 
 @dataclass(frozen=True)
 class NIDS(Decentralised):
-    """Network-independent step sizes: any step < 2/L converges on any connected graph; O(1/k), linear for smooth strongly convex F."""
+    """Network-independent step sizes: a step < 2/L converges on any connected graph.
+
+    Residuals fall as 1/k, and linearly for a smooth and strongly convex F.
+    """
 
     def limit(self, weights: np.ndarray, lipschitz: float) -> tuple[float, str]:
         """Return 2/L."""
-        return 2.0 / lipschitz, f"2/L on any graph, L = {lipschitz:g} the largest of the ranks'"
+        return 2.0 / lipschitz, f"2/L on any graph, L = {lipschitz:g} of a rank"
 
     def updates(self, run: Run, weights: np.ndarray, step: float) -> Iterator[Pairs]:
         """Exchange x_k + s_k - s_{k-1} with s_k = x_k - step g_k."""
@@ -125,12 +131,15 @@ class NIDS(Decentralised):
 
 @dataclass(frozen=True)
 class PGExtra(Decentralised):
-    """Proximal exact first-order algorithm: a step < 2 lambda_min(W') / L, which depends on the graph; O(1/k)."""
+    """Proximal exact first-order algorithm: a step < 2 lambda_min(W') / L, which depends on the graph; residuals: 1/k."""
 
     def limit(self, weights: np.ndarray, lipschitz: float) -> tuple[float, str]:
         """Return 2 lambda_min(W') / L."""
         least = 0.5 * (1.0 + float(np.linalg.eigvalsh(weights)[0]))
-        return 2.0 * least / lipschitz, f"2 lambda/L, lambda = {least:g} of this graph, L = {lipschitz:g} the largest of the ranks'"
+        return (
+            2.0 * least / lipschitz,
+            f"2 lambda/L, lambda = {least:g} of this graph, L = {lipschitz:g} of a rank",
+        )
 
     def updates(self, run: Run, weights: np.ndarray, step: float) -> Iterator[Pairs]:
         """Exchange x_k; W' x_{k-1} is kept from the exchange before."""

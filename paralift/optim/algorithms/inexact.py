@@ -6,6 +6,10 @@ x+ is a point whose r(x) + |x - (y - t grad f(y))|^2 / (2 t) is least up to eps_
     accelerated:  1/k^2   if sum_k k sqrt(eps_k) is finite:     eps_k = O(k^-(4 + d)), d > 0
 
 and for a strongly convex f the linear rates, as far as eps_k falls as fast. Errors that stay the same leave F above F*.
+With L = 1/t and R = |x_0 - x*|,
+
+    plain:        min_{i<=k} F(x_i) - F* <= L/(2k) (R + 2 A + sqrt(2 B))^2,    A = sum sqrt(2 eps_i / L),    B = sum eps_i / L
+    accelerated:  F(x_k) - F* <= 2 L/(k+1)^2 (R + 2 A + sqrt(2 B))^2,    A = sum i sqrt(2 eps_i / L),    B = sum i^2 eps_i / L
 
 References
 ----------
@@ -56,7 +60,9 @@ class InexactProximalGradient(Algorithm):
         least = POWERS[self.accelerated]
         if self.power is not None and not least < self.power < math.inf:
             kind = "accelerated" if self.accelerated else "plain"
-            raise StepError(f"InexactProximalGradient: power = {self.power} was given, but {kind} steps need more than {least:g}")
+            raise StepError(
+                f"InexactProximalGradient: power = {self.power} was given, but {kind} steps need more than {least:g}"
+            )
 
     def run(self, run: Run) -> None:
         """Take steps until the run stops; the residual is |x+ - y| / t."""
@@ -83,5 +89,5 @@ class InexactProximalGradient(Algorithm):
             y[...] = x
             if self.accelerated:
                 old -= x
-                old *= -k / (k + 3.0)
+                old *= -(k - 1.0) / (k + 2.0)
                 y += old

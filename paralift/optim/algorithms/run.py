@@ -32,7 +32,7 @@ class Stop:
     Attributes
     ----------
     tolerance : float
-        On the length of the algorithm's residual, its measure of how far a point is from a solution.
+        On the length of the algorithm's residual, its measure of how far a point is from a solution; 0 for never.
     max_updates : int
     seconds : float
     until : callable or None
@@ -162,7 +162,7 @@ class Run:
 
     def wish(self, x: Array, residual: float = math.inf) -> str:
         """Return why this rank would stop at `x`, "" if it would not."""
-        if residual <= self.stop.tolerance:
+        if residual <= self.stop.tolerance and self.stop.tolerance > 0:
             return "tolerance"
         if self.stop.until is not None and self.paused(lambda: self.stop.until(x)):  # type: ignore[misc]
             return "until"

@@ -8,14 +8,15 @@ The primal at x is off its minimum by at most the gap.
 
 References
 ----------
-Rudin, Osher & Fatemi, Physica D 60, 1992; Chambolle, J. Math. Imaging Vision 20, 2004 (dual); Beck & Teboulle, IEEE Trans. Image
-Process. 18, 2009 (FISTA on the dual).
+Rudin, Osher & Fatemi, Physica D 60, 1992; Chambolle, J. Math. Imaging Vision 20, 2004 (dual); Beck & Teboulle, IEEE Trans.
+Image Process. 18, 2009 (FISTA on the dual).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import count
 
 from paralift.kernels import arrays
 from paralift.kernels.arrays import Array
@@ -28,8 +29,10 @@ from paralift.optim.team import Alone
 
 MOST = 100_000
 """Updates of a dual loop."""
-EXACT = 1e-10
+EXACT = 1e-8
 """Gap by |v|^2 of a prox that was asked for without an accuracy."""
+LOOKS = 10
+"""Updates between two gaps, each as dear as an update."""
 
 
 def differences(x: Array) -> Array:
@@ -90,7 +93,9 @@ class TotalVariation(CompositeProblem):
 
     def __init__(self, image: Array, weight: float) -> None:
         if image.ndim < 1 or image.size < 1:
-            raise ValueError(f"TotalVariation: an image of shape {image.shape} was given, expected at least one axis and one pixel")
+            raise ValueError(
+                f"TotalVariation: an image of shape {image.shape} was given, expected at least one axis and one pixel"
+            )
         super().__init__(arrays.zeros(image.shape, image), regularizer=Variation(weight))
         self.image, self.weight = image, float(weight)
         self._dual: Array | None = None
@@ -118,7 +123,7 @@ class TotalVariation(CompositeProblem):
         return 1.0
 
     def prox(self, x: Array, step: float) -> None:
-        """Overwrite `x` by prox_{step r}(x), to a gap of 1e-10 |x|^2."""
+        """Overwrite `x` by prox_{step r}(x), to a gap of 1e-8 |x|^2."""
         self.prox_within(x, step, EXACT * inner(x, x) / step)
 
     def prox_within(self, x: Array, step: float, accuracy: float) -> None:
@@ -132,8 +137,9 @@ class TotalVariation(CompositeProblem):
         dual = Dual(x.copy(), step * self.weight)
         start = dual.start if self._dual is None else self._dual
         dual.prox(start, 1.0)
-        goal = step * accuracy
-        run = Run(dual, Alone(), start, Stop(max_updates=MOST, until=lambda p: dual.gap(p) <= goal))
+        goal, turns = step * accuracy, count(1)
+        near = Stop(max_updates=MOST, until=lambda p: next(turns) % LOOKS == 0 and dual.gap(p) <= goal)
+        run = Run(dual, Alone(), start, near)
         if dual.gap(start) > goal:
             FISTA().run(run)
             if run.reason != "until":
