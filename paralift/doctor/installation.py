@@ -11,7 +11,7 @@ from pathlib import Path
 
 from paralift.doctor.check import Check
 
-REQUIRED = ("numpy", "scipy", "numba", "h5py", "rich", "matplotlib", "scikit-learn", "threadpoolctl")
+REQUIRED = ("numpy", "scipy", "numba", "h5py", "rich", "matplotlib", "scikit-learn", "threadpoolctl", "networkx")
 
 
 def check_python() -> Check:

@@ -265,7 +265,9 @@ class BoundedDelayStronglyConvex(StepRule):
 
 def _expect_within(delay: int, bound: int, rule: StepRule) -> None:
     if delay > bound:
-        raise ValueError(f"{rule}: a gradient was {delay} updates late, expected at most {bound}; PartwiseAdaptive() needs no bound")
+        raise ValueError(
+            f"{rule}: a gradient was {delay} updates late, expected at most {bound}; PartwiseAdaptive() needs no bound"
+        )
 
 
 class DelayCounts:

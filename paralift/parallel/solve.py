@@ -133,7 +133,9 @@ def _checked(problem: Any, algorithm: Any, start: Array | None, every: int, max_
     if not isinstance(problem, CompositeProblem):
         raise TypeError(f"a problem of type {type(problem).__name__} was given, expected a CompositeProblem")
     if not isinstance(algorithm, Algorithm):
-        raise TypeError(f"an algorithm of type {type(algorithm).__name__} was given, expected one of paralift.optim, such as FISTA()")
+        raise TypeError(
+            f"an algorithm of type {type(algorithm).__name__} was given, expected one of paralift.optim, such as FISTA()"
+        )
     if every < 0 or max_updates < 1:
         raise ValueError(f"every = {every}, max_updates = {max_updates} were given, expected every >= 0 and max_updates >= 1")
     like = problem.start

@@ -67,13 +67,17 @@ class ARock(Algorithm):
         if run.team.size > 1 and self.delays is not None:
             raise ValueError(f"ARock: delays were given, which are for one rank; expected none on {run.team.size} ranks")
         if len(problem.blocks) < run.team.size:
-            raise ValueError(f"ARock: {len(problem.blocks)} blocks were given to {run.team.size} ranks, expected one each at least")
+            raise ValueError(
+                f"ARock: {len(problem.blocks)} blocks were given to {run.team.size} ranks, expected one each at least"
+            )
         lipschitz = problem.exact_lipschitz or problem.lipschitz()
         step = checked_step(self.step, 1.0 / lipschitz, 2.0 / lipschitz, f"ARock needs a step < 2/L, L = {lipschitz:g}")
         bound = 1.0 / (1.0 + 2.0 * self.delay_bound / math.sqrt(len(problem.blocks)))
         eta = 0.99 * bound if self.relaxation is None else self.relaxation
         if not 0 < eta <= bound:
-            raise StepError(f"ARock: relaxation = {eta:g} was given, expected at most 1 / (1 + 2 tau / sqrt m) = {bound:g} for tau = {self.delay_bound}")
+            raise StepError(
+                f"ARock: relaxation = {eta:g} was given, expected at most 1 / (1 + 2 tau / sqrt m) = {bound:g} for tau = {self.delay_bound}"
+            )
         run.facts.update(step=step, relaxation=eta)
         if run.team.size > 1:
             _Ranks(run, problem, step, eta, self.delay_bound).run()

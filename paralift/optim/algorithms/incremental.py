@@ -67,7 +67,9 @@ class SAGA(_Sampled):
         """Take passes until the run stops: an update of the run is a pass; its residual that of the mean of the table."""
         batches = Minibatches(run, self.batch_size)
         smooth = self._smoothness(run, batches)
-        step = checked_step(self.step, self._default(smooth), 1.0 / smooth, f"SAGA needs a step < 1/L, L = {smooth:g} of a sample")
+        step = checked_step(
+            self.step, self._default(smooth), 1.0 / smooth, f"SAGA needs a step < 1/L, L = {smooth:g} of a sample"
+        )
         _remember(run, batches, step, 1.0 / batches.size)
 
     def _default(self, smooth: float) -> float:
@@ -85,7 +87,9 @@ class SAG(_Sampled):
         """Take passes until the run stops: an update of the run is a pass; its residual that of the mean of the table."""
         batches = Minibatches(run, self.batch_size)
         smooth = self._smoothness(run, batches)
-        step = checked_step(self.step, 1.0 / (16.0 * smooth), 2.0 / smooth, f"SAG needs a step < 2/L, L = {smooth:g} of a sample")
+        step = checked_step(
+            self.step, 1.0 / (16.0 * smooth), 2.0 / smooth, f"SAG needs a step < 2/L, L = {smooth:g} of a sample"
+        )
         _remember(run, batches, step, 1.0 / batches.n_samples)
 
 

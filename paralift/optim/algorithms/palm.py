@@ -52,15 +52,21 @@ class PALM(Algorithm):
         set_number(self, "gamma", low=1.0)
         set_number(self, "lowest")
         if self.order not in ORDERS:
-            raise ValueError(f"{type(self).__name__}: order = {self.order!r} was given, expected one of {', '.join(map(repr, ORDERS))}")
+            raise ValueError(
+                f"{type(self).__name__}: order = {self.order!r} was given, expected one of {', '.join(map(repr, ORDERS))}"
+            )
         if not 0 < self.lowest <= self.highest:
-            raise ValueError(f"{type(self).__name__}: lowest = {self.lowest}, highest = {self.highest} were given, expected 0 < lowest <= highest")
+            raise ValueError(
+                f"{type(self).__name__}: lowest = {self.lowest}, highest = {self.highest} were given, expected 0 < lowest <= highest"
+            )
 
     def run(self, run: Run) -> None:
         """Sweep until the run stops: an update of the run is a sweep; its residual the length of all moves times their c."""
         problem, x = run.problem, run.x
         if not isinstance(problem, BlockProblem):
-            raise TypeError(f"{type(self).__name__}: a problem of type {type(problem).__name__} was given, expected a BlockProblem")
+            raise TypeError(
+                f"{type(self).__name__}: a problem of type {type(problem).__name__} was given, expected a BlockProblem"
+            )
         problem.begin(x)
         before = x.copy()
         ahead, gradient = arrays.empty(x.shape, x), arrays.empty(x.shape, x)
@@ -76,9 +82,7 @@ class PALM(Algorithm):
     def _blocks(self, n: int, rng: np.random.Generator) -> Iterator[int]:
         return iter(range(n)) if self.order == "cyclic" else iter(rng.integers(n, size=n).tolist())
 
-    def _move(
-        self, run: Run, problem: BlockProblem, j: int, sweep: int, before: Array, ahead: Array, gradient: Array
-    ) -> float:
+    def _move(self, run: Run, problem: BlockProblem, j: int, sweep: int, before: Array, ahead: Array, gradient: Array) -> float:
         """Move block j; return c |x_j+ - x_j|."""
         x, block = run.x, problem.blocks[j]
         own, old, change = x[block], before[block], ahead[block]

@@ -67,7 +67,9 @@ class PIAG(Algorithm):
         """
         several = run.team.size > 1
         if several and (self.parts is not None or self.delays is not None):
-            raise ValueError(f"PIAG: parts or delays were given, which are for one rank; expected none on {run.team.size} ranks")
+            raise ValueError(
+                f"PIAG: parts or delays were given, which are for one rank; expected none on {run.team.size} ranks"
+            )
         if several and not self.synchronous:
             _Asynchronous(self, run).run()
         elif self.delays is not None:
@@ -100,7 +102,9 @@ class PIAG(Algorithm):
 
     def _replay(self, run: Run, delays: np.ndarray) -> None:
         if delays.ndim != 2 or delays.dtype.kind not in "iu" or not len(delays) or (delays < 0).any():
-            raise ValueError(f"PIAG: delays of shape {delays.shape}, dtype {delays.dtype} were given, expected whole numbers >= 0 (updates, parts)")
+            raise ValueError(
+                f"PIAG: delays of shape {delays.shape}, dtype {delays.dtype} were given, expected whole numbers >= 0 (updates, parts)"
+            )
         parts = run.problem.split(delays.shape[1])
         steps, table = self._updates(run, parts), _Table(len(parts), run.x)
         past = np.zeros((int(delays.max()) + 1, *run.x.shape), run.x.dtype)

@@ -43,7 +43,9 @@ class ProximalGradient(Algorithm):
     def run(self, run: Run) -> None:
         """Take steps until the run stops; the residual is |x+ - x| / t."""
         lipschitz = run.lipschitz()
-        step = checked_step(self.step, 1.0 / lipschitz, 2.0 / lipschitz, f"proximal gradient descent needs a step < 2/L, L = {lipschitz:g}")
+        step = checked_step(
+            self.step, 1.0 / lipschitz, 2.0 / lipschitz, f"proximal gradient descent needs a step < 2/L, L = {lipschitz:g}"
+        )
         run.facts["step"] = step
         gradient, old = arrays.empty(run.x.shape, run.x), arrays.empty(run.x.shape, run.x)
         while True:
@@ -87,7 +89,9 @@ class FISTA(Algorithm):
         if not self.growth > 1:
             raise ValueError(f"FISTA: growth = {self.growth} was given, expected a number greater than 1")
         if self.backtracking and self.strongly_convex is not None:
-            raise ValueError("FISTA: backtracking and strongly_convex were given; the constant momentum needs a known L: leave one out")
+            raise ValueError(
+                "FISTA: backtracking and strongly_convex were given; the constant momentum needs a known L: leave one out"
+            )
 
     def run(self, run: Run) -> None:
         """Take steps until the run stops; the residual is |x+ - y| / t."""
@@ -124,7 +128,9 @@ class FISTA(Algorithm):
     def _constant(self, run: Run, step: float) -> _Constant:
         mu = self.strongly_convex or run.strong_convexity()
         if not 0 < mu <= 1.0 / step:
-            raise StepError(f"FISTA: strongly_convex needs 0 < mu <= L = {1 / step:g}, mu = {mu:g}; leave it out, restarts need none")
+            raise StepError(
+                f"FISTA: strongly_convex needs 0 < mu <= L = {1 / step:g}, mu = {mu:g}; leave it out, restarts need none"
+            )
         root = math.sqrt(mu * step)
         return _Constant((1.0 - root) / (1.0 + root))
 

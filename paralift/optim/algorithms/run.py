@@ -69,6 +69,8 @@ class Run:
         "tolerance", "until", "updates" or "seconds".
     facts : dict
         What an algorithm has to tell besides: steps, delays.
+    averaged : bool
+        Whether ranks have copies of their own: the objectives of the history are those of the mean over ranks.
     """
 
     problem: CompositeProblem
@@ -83,6 +85,7 @@ class Run:
     reason: str = ""
     updates: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    averaged: bool = False
     _began: float = field(default_factory=time.perf_counter)
     _paused: float = 0.0
     _points: list[tuple[int, Array]] = field(default_factory=list)
@@ -124,6 +127,12 @@ class Run:
             return self.problem.exact_convexity
         return self.team.sums(self.problem.strong_convexity())[0]
 
+    def mean(self, x: Array) -> Array:
+        """Overwrite `x` by its mean over ranks and return it; collective."""
+        self.team.sum(x)
+        x /= self.team.size
+        return x
+
     def n_samples(self) -> int:
         """Return the number of samples of all ranks; collective."""
         return round(self.team.sums(self.problem.n_samples)[0])
@@ -153,7 +162,7 @@ class Run:
             said = self.team.largest(REASONS.index(reason) if self.team.rank == 0 else -1)
             reason = REASONS[int(said)]
         if self.every and (reason or self.updates % self.every == 0):
-            self.write(x, residual, self.paused(lambda: self.objective(x)))
+            self.write(x, residual, self.paused(lambda: self.objective(self.mean(x.copy()) if self.averaged else x)))
         self.reason = reason
         return not reason
 
@@ -167,7 +176,9 @@ class Run:
         """
         self.updates += 1
         if math.isnan(residual):
-            raise ArithmeticError(f"update {self.updates}: the unknowns are not finite; the step is too long, or data are not finite")
+            raise ArithmeticError(
+                f"update {self.updates}: the unknowns are not finite; the step is too long, or data are not finite"
+            )
         self.reason = self.wish(x, residual)
         if self.every and (self.reason or self.updates % self.every == 0):
             self.write(x, residual, **more)

@@ -28,7 +28,10 @@ class Minibatches:
     """
 
     def __init__(self, run: Run, size: int) -> None:
-        counts = [int(n) for n in np.concatenate([np.atleast_1d(a) for a in run.team.gather(np.array([float(run.problem.n_samples)]))])]
+        counts = [
+            int(n)
+            for n in np.concatenate([np.atleast_1d(a) for a in run.team.gather(np.array([float(run.problem.n_samples)]))])
+        ]
         self.n_samples, self.size = sum(counts), size
         if not 1 <= size <= self.n_samples:
             raise ValueError(f"minibatches of {size} samples were asked for, expected 1 to {self.n_samples}")

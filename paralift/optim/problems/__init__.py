@@ -1,7 +1,17 @@
 """Problems f + r: sums over samples that are split over ranks, and a regulariser."""
 
 from paralift.optim.problems.analytic import AnalyticLasso
+from paralift.optim.problems.blocks import BlockProblem, LinearBlocks
 from paralift.optim.problems.composite import CompositeProblem
 from paralift.optim.problems.linear import LeastSquares, LinearModel, Logistic, Multinomial
 
-__all__ = ["AnalyticLasso", "CompositeProblem", "LeastSquares", "LinearModel", "Logistic", "Multinomial"]
+__all__ = [
+    "AnalyticLasso",
+    "BlockProblem",
+    "CompositeProblem",
+    "LeastSquares",
+    "LinearBlocks",
+    "LinearModel",
+    "Logistic",
+    "Multinomial",
+]

@@ -43,7 +43,7 @@ class AnalyticLasso(LeastSquares):
         c = (q.T @ b) / self.lengths
         self.solution: Array = np.sign(c) * np.maximum(np.abs(c) - weight / self.lengths**2, 0.0)
         super().__init__(q * self.lengths, b, L1(weight))
-        self.optimum = self.value(self.solution) + self.regularizer.value(self.solution)
+        self.optimum = self.value(self.solution) + self.penalty(self.solution)
         self.exact_convexity = 1.0 / condition
 
     def part(self, rank: int, size: int) -> LeastSquares:

@@ -33,7 +33,9 @@ class BlockProblem(CompositeProblem):
         self.blocks = list(blocks)
         ends = [0, *(b.stop for b in self.blocks)]
         if start.ndim != 1 or [b.start for b in self.blocks] != ends[:-1] or ends[-1] != len(start):
-            raise ValueError(f"blocks {self.blocks} were given, expected ranges that make up the {start.shape} unknowns in order")
+            raise ValueError(
+                f"blocks {self.blocks} were given, expected ranges that make up the {start.shape} unknowns in order"
+            )
         if len(regularizers) != len(self.blocks):
             raise ValueError(f"{len(regularizers)} regularisers were given, expected one for each of {len(self.blocks)} blocks")
         self.parts = [CompositeProblem(start[b], 1, r) for b, r in zip(self.blocks, regularizers, strict=True)]

@@ -8,6 +8,7 @@ A problem is the part of one rank: it says nothing about the others. Algorithms 
 from __future__ import annotations
 
 from dataclasses import replace
+
 import numpy as np
 
 from paralift.kernels import arrays
@@ -111,6 +112,17 @@ class CompositeProblem:
     def penalty(self, x: Array) -> float:
         """Return r(x)."""
         return self.regularizer.value(x)
+
+    def prox_within(self, x: Array, step: float, accuracy: float) -> None:
+        """Overwrite `x` by a point whose r(p) + |p - x|^2 / (2 step) is least up to `accuracy`; exact where `prox` is."""
+        self.prox(x, step)
+
+    def nearest(self, centre: Array, rho: float, out: Array, rows: Array | None = None) -> bool:
+        """Write argmin_x f_i(x) + rho/2 |x - centre|^2 into `out`; return False, and write nothing, if there is no closed form.
+
+        With `rows`, f_i is the sum over some of its samples.
+        """
+        return False
 
 
 def shares(n: int, parts: int) -> list[slice]:

@@ -12,6 +12,7 @@ import numpy as np
 from paralift.kernels.arrays import Array, namespace
 from paralift.optim.eigenvalues import largest_eigenvalue
 from paralift.optim.problems.composite import CompositeProblem, shares
+from paralift.optim.problems.damped import DENSE, Damped
 from paralift.optim.regularizers import Regularizer
 
 
@@ -119,6 +120,7 @@ class LeastSquares(LinearModel):
     """f(x) = scale/2 |A x - b|^2; with `L1` the lasso."""
 
     bend = 1.0
+    _factor: Damped | None = None
 
     def losses(self, products: Array, targets: Array) -> Array:
         """Return (a x - b)^2 / 2."""
@@ -127,6 +129,20 @@ class LeastSquares(LinearModel):
     def slopes(self, products: Array, targets: Array) -> Array:
         """Return a x - b."""
         return products - targets
+
+    def nearest(self, centre: Array, rho: float, out: Array, rows: Array | None = None) -> bool:
+        """Write the solution of (scale A^T A + rho I) x = scale A^T b + rho centre; False if no dense factor fits."""
+        if rows is not None:
+            chosen, targets = self.rows[rows], self.targets[rows]
+            factor = Damped(chosen, self.scale)
+        elif min(self.rows.shape) > DENSE:
+            return False
+        else:
+            chosen, targets = self.rows, self.targets
+            self._factor = factor = self._factor or Damped(chosen, self.scale)
+        out[...] = centre
+        out += factor.solve(targets - chosen @ centre, rho)
+        return True
 
 
 class Logistic(LinearModel):

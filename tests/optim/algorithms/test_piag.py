@@ -120,8 +120,7 @@ def test_replayed_delays_of_a_real_run(data_folder, name, bound, known):
     """The log is repeated from its start where it ends. How it goes on is not told with the known numbers: rules that look at delays differ by up to 4 %."""
     delays = np.loadtxt(data_folder / "piag-delays" / f"{name}.csv", delimiter=",").astype(int)
     found = [
-        updates(PIAG(rule, delays=delays), tolerance=1e-6)
-        for rule in (BoundedDelay(bound), FirstAdaptive(), SecondAdaptive())
+        updates(PIAG(rule, delays=delays), tolerance=1e-6) for rule in (BoundedDelay(bound), FirstAdaptive(), SecondAdaptive())
     ]
     assert found[0] == pytest.approx(known[0], abs=1)
     assert found[1:] == pytest.approx(known[1:], rel=0.04)
@@ -176,7 +175,8 @@ def test_until_and_updates_end_all_ranks():
 
 def test_waiting_for_all_is_the_same_on_any_number_of_ranks():
     ends = [
-        together(ranks, lambda team: on_ranks(team, PIAG(FirstAdaptive(), synchronous=True), Stop(0.0, 60)))[0].x for ranks in (1, 2, 3)
+        together(ranks, lambda team: on_ranks(team, PIAG(FirstAdaptive(), synchronous=True), Stop(0.0, 60)))[0].x
+        for ranks in (1, 2, 3)
     ]
     assert np.abs(ends[1] - ends[0]).max() < 1e-12 and np.abs(ends[2] - ends[0]).max() < 1e-12
 
