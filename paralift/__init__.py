@@ -70,6 +70,7 @@ from paralift.lifted.maps import (
     Upsample,
 )
 from paralift.parallel.plan import Plan
+from paralift.parallel.solve import Solution, solve
 from paralift.training.fit import DivergedError, fit
 from paralift.training.rates import Rates, find_rate
 from paralift.training.result import Reason, Result
@@ -176,6 +177,8 @@ __all__ = [
     "Softplus",
     "Softsign",
     "SoftThreshold",
+    "Solution",
+    "solve",
     "Sparsemax",
     "Tanh",
     "Tied",

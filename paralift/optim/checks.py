@@ -19,9 +19,7 @@ def set_number(owner: object, name: str, low: float = 0.0, below: float = math.i
     except (TypeError, ValueError):
         raise TypeError(f"{where} a number") from None
     if not low <= result < below:
-        raise ValueError(
-            f"{where} a finite number >= {low:g}" + (f" and < {below:g}" if below < math.inf else "")
-        )
+        raise ValueError(f"{where} a finite number >= {low:g}" + (f" and < {below:g}" if below < math.inf else ""))
     object.__setattr__(owner, name, result)
 
 

@@ -1,14 +1,19 @@
 """Steps for gradients that are late: what a step may be after a delay, and what delays there were.
 
-At update k part i of f brings its gradient at x_{s_i}, s_i = k - tau_i; tau = max_i tau_i. L is a Lipschitz constant of the gradient of the whole f.
+At update k part i of f brings its gradient at x_{s_i}, s_i = k - tau_i; tau = max_i tau_i. L is a Lipschitz constant of the
+gradient of the whole f.
 
-constant, bounded delay:      gamma = 2 c / ((2 tau + 1) L), 0 < c < 1        (Sun, Hannah & Yin, NeurIPS 2017; c = 1/2: Feyzmahdavian & Johansson,
-                                                                               JMLR 24, 2023)
-constant, f strongly convex:  gamma = ((1 + mu / (L (tau + 1)))^(1 / (tau + 1)) - 1) / mu      (Aytekin et al., arXiv:1610.05507, 2016)
-by the delays as they come:   sum_{t = k - tau}^{k} gamma_t <= h / L, 0 < h < 1                (Wu et al., ICML 2022)
+constant, bounded delay:      gamma = 2 c / ((2 tau + 1) L), 0 < c < 1
+constant, f strongly convex:  gamma = ((1 + mu / (L (tau + 1)))^(1 / (tau + 1)) - 1) / mu
+by the delays as they come:   sum_{t = k - tau}^{k} gamma_t <= h / L, 0 < h < 1
 by each part's own delay:     `PartwiseAdaptive`, with a proof
 
 A rule is a frozen description; `begin` gives the object that remembers a run's steps.
+
+References
+----------
+Sun, Hannah & Yin, NIPS 2017 (bounded); Feyzmahdavian & Johansson, JMLR 24, 2023 (bounded, c = 1/2); Aytekin, Feyzmahdavian &
+Johansson, arXiv:1610.05507, 2016 (strongly convex); Wu, Magnusson, Feyzmahdavian & Johansson, ICML 2022 (as they come).
 """
 
 from __future__ import annotations
@@ -107,7 +112,8 @@ class _ByDelay(Steps):
 class FirstAdaptive(StepRule):
     """gamma_k = a max(h / L - the sum of the last tau_k steps, 0): no bound on delays is needed.
 
-    F(x_k) - F* <= (F_0 - F* + |x_0 - x*|^2 / (2 a_0)) / (1 + sum_t gamma_t / a_0), a_0 = h (1 + h) / (L (1 - h)), for a convex f.
+    F(x_k) - F* <= (F_0 - F* + |x_0 - x*|^2 / (2 a_0)) / (1 + sum_t gamma_t / a_0), a_0 = h (1 + h) / (L (1 - h)), for a
+    convex f.
 
     Parameters
     ----------
@@ -152,14 +158,16 @@ class SecondAdaptive(StepRule):
 class PartwiseAdaptive(StepRule):
     """Steps that each part's own delay allows: one slow part shortens them by its share of L only.
 
-    With d_t = x_{t+1} - x_t, u_t = |d_t|^2 / gamma_t and w_k(t) = sum of L_i over the parts with s_i <= t < k, the proximal step and |grad f_i(x_k) -
-    grad f_i(x_{s_i})| <= L_i sum_{t >= s_i} |d_t| give, by |d_t| |d_k| <= (gamma_k u_t + gamma_t u_k) / 2,
+    With d_t = x_{t+1} - x_t, u_t = |d_t|^2 / gamma_t and w_k(t) = sum of L_i over the parts with s_i <= t < k, the proximal
+    step and |grad f_i(x_k) - grad f_i(x_{s_i})| <= L_i sum_{t >= s_i} |d_t| give, by |d_t| |d_k| <= (gamma_k u_t + gamma_t
+    u_k) / 2,
 
         F(x_K) <= F(x_0) - sum_k u_k (1 - (L gamma_k + sum_{t < k} gamma_t w_k(t) + sum_{j > k} gamma_j w_j(k)) / 2).
 
-    Both sums stay at most h: the first, with L gamma_k, bounds gamma_k itself, the second bounds it at each earlier t. So F(x_K) + (1 - h) sum_k u_k <=
-    F(x_0) for all K, also for a nonconvex f. What is allowed is not taken at once, for nothing would be left until the oldest gradients are renewed: steps
-    are at most pace h / (L + sum_i L_i T_i), T_i the longest delays of late.
+    Both sums stay at most h: the first, with L gamma_k, bounds gamma_k itself, the second bounds it at each earlier t. So
+    F(x_K) + (1 - h) sum_k u_k <= F(x_0) for all K, also for a nonconvex f. What is allowed is not taken at once, for nothing
+    would be left until the oldest gradients are renewed: steps are at most pace h / (L + sum_i L_i T_i), T_i the longest
+    delays of late.
 
     Parameters
     ----------

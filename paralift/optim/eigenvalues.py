@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from paralift.kernels import arrays
 from paralift.kernels.arrays import Array, from_host, to_host
@@ -33,6 +32,8 @@ def largest_eigenvalue(multiply: Callable[[Array, Array], object], like: Array) 
 
     if n <= SMALL:
         return max(0.0, float(np.linalg.eigvalsh(np.stack([product(e) for e in np.eye(n)]))[-1]))
+    from scipy.sparse.linalg import LinearOperator, eigsh  # dear to import, and not needed by trainings
+
     start = np.random.default_rng(0).standard_normal(n)  # the same on all ranks
     accuracy = ACCURACY if like.dtype.itemsize == 8 else 1e-6
     found = eigsh(LinearOperator((n, n), product, dtype=np.float64), 1, which="LA", v0=start, tol=accuracy)[0]

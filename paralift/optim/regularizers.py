@@ -37,9 +37,7 @@ class Regularizer:
     def __post_init__(self) -> None:
         if self.on not in TARGETS:
             name = type(self).__name__
-            raise ValueError(
-                f"{name}: on = {self.on!r} was given, expected one of {', '.join(map(repr, TARGETS))}"
-            )
+            raise ValueError(f"{name}: on = {self.on!r} was given, expected one of {', '.join(map(repr, TARGETS))}")
 
     def acts_on(self, shape: tuple[int, ...]) -> bool:
         """Return whether an array of `shape` is regularised."""

@@ -188,9 +188,7 @@ class SGD(Rule):
         super().__post_init__()
         set_number(self, "momentum", below=1.0)
         if self.nesterov and self.momentum == 0.0:
-            raise ValueError(
-                "SGD: nesterov=True was given without momentum; give momentum > 0, for example 0.9"
-            )
+            raise ValueError("SGD: nesterov=True was given without momentum; give momentum > 0, for example 0.9")
 
     @property
     def state_names(self) -> tuple[str, ...]:

@@ -69,9 +69,7 @@ class Cosine:
         """Return the rate of `step`; ValueError if neither `steps` nor `total_steps` is known."""
         end = total_steps if self.steps is None else self.steps
         if end is None:
-            raise ValueError(
-                "Cosine: neither steps nor the steps of the run are known; give Cosine(rate, steps=...)"
-            )
+            raise ValueError("Cosine: neither steps nor the steps of the run are known; give Cosine(rate, steps=...)")
         if step <= self.warmup:
             return self.rate * step / self.warmup
         progress = min((step - 1 - self.warmup) / max(end - self.warmup, 1), 1.0)

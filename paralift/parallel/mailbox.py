@@ -1,7 +1,8 @@
 """Letters between ranks over MPI: an algorithm writes and looks for them when it likes, and waits for nobody.
 
-Each pair of ranks has a few receives that are always open, made once as persistent requests. Letters leave by synchronous sends, which end when the
-receiver has taken them into such a place: what is on its way is therefore counted exactly, and bounded where the sender asks.
+Each pair of ranks has a few receives that are always open, made once as persistent requests. Letters leave by synchronous
+sends, which end when the receiver has taken them into such a place: what is on its way is therefore counted exactly, and
+bounded where the sender asks.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Mailbox:
         return len(on_their_way)
 
     def collect(self, wait: float = 0.0) -> list[tuple[int, np.ndarray, Array]]:
-        """Return what has arrived as (sender, head, body), valid until the next call; wait up to some seconds for a first letter."""
+        """Return what has arrived as (sender, head, body), valid until the next call; wait some seconds for a first one."""
         for place in self._taken:
             self._requests[place].Start()
         self._taken = []
@@ -113,7 +114,7 @@ class Mailbox:
         return self._sources[place], buffer[: self._head].view(np.float64), body
 
     def close(self) -> None:
-        """Wait until all letters of all ranks have been taken, dropping those that nobody collects, and free everything; collective."""
+        """Wait until all ranks' letters have been taken, drop those that nobody collects, free everything; collective."""
         end = None
         with ACTIVITY.waiting("the last letters of the other ranks"):
             while end is None or not end.Test():

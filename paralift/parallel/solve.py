@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -154,7 +155,7 @@ def _alike(grid: Grid, problem: CompositeProblem, algorithm: Algorithm) -> None:
         return
     mine = {
         "unknowns of shape": problem.start.shape, "dtype": str(problem.start.dtype), "r": repr(problem.regularizer),
-        "algorithm": repr(algorithm),
+        "algorithm": re.sub(r" at 0x[0-9a-f]+", "", repr(algorithm)),  # where a function lies differs from rank to rank
     }  # fmt: skip
     first = grid.world.bcast(mine, root=0)
     error = None

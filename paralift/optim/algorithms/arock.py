@@ -1,8 +1,11 @@
 """Asynchronous block coordinate descent: each rank moves blocks of its own, with what it knows of the others'.
 
-    x_j <- x_j - eta (S xhat)_j,    S = I - T,   T(x) = prox_{t r}(x - t grad f(x)),   xhat: an older x, of which blocks may be differently old
+    x_j <- x_j - eta (S xhat)_j,    S = I - T,   T(x) = prox_{t r}(x - t grad f(x))
 
-For blocks that are drawn uniformly, and delays of at most tau updates, eta < 1 / (1 + 2 tau / sqrt m), m blocks, converges almost surely.
+xhat is an older x, of which blocks may be differently old.
+
+For blocks that are drawn uniformly, and delays of at most tau updates, eta < 1 / (1 + 2 tau / sqrt m), m blocks, converges
+almost surely.
 
 Every rank has the whole problem and owns every size-th block; it tells the others what it has moved.
 
@@ -75,9 +78,8 @@ class ARock(Algorithm):
         bound = 1.0 / (1.0 + 2.0 * self.delay_bound / math.sqrt(len(problem.blocks)))
         eta = 0.99 * bound if self.relaxation is None else self.relaxation
         if not 0 < eta <= bound:
-            raise StepError(
-                f"ARock: relaxation = {eta:g} was given, expected at most 1 / (1 + 2 tau / sqrt m) = {bound:g} for tau = {self.delay_bound}"
-            )
+            text = f"expected at most 1 / (1 + 2 tau / sqrt m) = {bound:g} for tau = {self.delay_bound}"
+            raise StepError(f"ARock: relaxation = {eta:g} was given, {text}")
         run.facts.update(step=step, relaxation=eta)
         if run.team.size > 1:
             _Ranks(run, problem, step, eta, self.delay_bound).run()
@@ -170,7 +172,7 @@ class _Ranks:
         run.settle(moves, self.letters.bytes_sent)
 
     def _residual(self, lengths: np.ndarray) -> float:
-        """Return the length of S at what this rank knows, of all blocks: own ones as they were last, others computed now and then."""
+        """Return the length of S at what this rank knows; infinity, without a look, while its own blocks move too much."""
         known = lengths[self.own]
         if not np.isfinite(known).all() or float(np.sqrt((known**2).sum())) > self.it.stop.tolerance:
             return math.inf

@@ -4,12 +4,14 @@ Each rank keeps the mean of all ranks' x_i as far as it knows it, and moves its 
 
     z = prox_{gamma r}(mean_j x_j),    x_i <- z - gamma n grad f_i(z),    the change of x_i / n goes to all others
 
-0 < gamma <= 2 / (mu + L) with constants of n f_i. Each move is a contraction in the largest distance of the x_j, whatever is known of the others, so that
-any delays and any order of letters lead to the same point (totally asynchronous iterations: Bertsekas & Tsitsiklis, 1989).
+0 < gamma <= 2 / (mu + L) with constants of n f_i. Each move is a contraction in the largest distance of the x_j, whatever is
+known of the others, so that any delays and any order of letters lead to the same point (totally asynchronous iterations:
+Bertsekas & Tsitsiklis, 1989).
 
 References
 ----------
-Mishchenko, Iutzeler, Malick & Amini, A delay-tolerant proximal-gradient algorithm for distributed learning, ICML 2018; SIAM J. Optim. 30, 2020.
+Mishchenko, Iutzeler, Malick & Amini, A delay-tolerant proximal-gradient algorithm for distributed learning, ICML 2018; SIAM
+J. Optim. 30, 2020.
 """
 
 from __future__ import annotations
@@ -43,8 +45,8 @@ class AveragedProximalGradient(Algorithm):
     def run(self, run: Run) -> None:
         """Move until the first rank wants to stop.
 
-        The residual is |z - prox_{gamma r}(z - gamma grad f(z))| / gamma; the first rank asks all others for it when its own changes have been
-        shorter since it heard of each of them.
+        The residual is |z - prox_{gamma r}(z - gamma grad f(z))| / gamma; the first rank asks all others for it when its own
+        changes have been shorter since it heard of each of them.
         """
         lipschitz = run.team.size * run.team.largest(run.problem.lipschitz())
         convexity = -run.team.size * run.team.largest(-run.problem.strong_convexity())

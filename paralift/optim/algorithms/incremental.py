@@ -1,18 +1,20 @@
 """Stochastic gradients that remember: SAG and SAGA keep the last gradient of every sample, SVRG a point and its whole gradient.
 
-For the mean of N samples, phi = (f + r) / N, with B a minibatch of b samples, alpha_j the gradient kept of sample j, abar their mean:
+For the mean of N samples, phi = (f + r) / N, with B a minibatch of b samples, alpha_j the gradient kept of sample j, abar
+their mean:
 
     SAGA   v = (1/b) sum_B (grad f_j(x) - alpha_j) + abar
     SAG    v = (1/N) sum_B (grad f_j(x) - alpha_j) + abar
     SVRG   v = (1/b) sum_B (grad f_j(x) - grad f_j(y)) + grad f(y) / N,    y the mean point of the last stage
            x+ = prox_{gamma r / N}(x - gamma v)
 
-Tables stay where the samples are, and keep what the problem calls a sample's residuals; one sum over ranks a minibatch. All ranks draw the same
-minibatches, and the same for any number of ranks.
+Tables stay where the samples are, and keep what the problem calls a sample's residuals; one sum over ranks a minibatch. All
+ranks draw the same minibatches, and the same for any number of ranks.
 
 References
 ----------
-Schmidt, Le Roux & Bach, Math. Program. 162, 2017; Defazio, Bach & Lacoste-Julien, NIPS 2014; Xiao & Zhang, SIAM J. Optim. 24, 2014.
+Schmidt, Le Roux & Bach, Math. Program. 162, 2017; Defazio, Bach & Lacoste-Julien, NIPS 2014; Xiao & Zhang, SIAM J. Optim. 24,
+2014.
 """
 
 from __future__ import annotations
@@ -137,7 +139,8 @@ def _residual(run: Run, x: Array, mean: Array, step: float, n: int) -> float:
 class ProxSVRG(_Sampled):
     """Prox-SVRG: stages of `inner` steps from a point whose whole gradient is known; each ends at the mean of its points.
 
-    E F shrinks by rho = 1 / (mu eta (1 - 4 L eta) m) + 4 L eta (m + 1) / ((1 - 4 L eta) m) a stage; `rate` computes it. The step is eta = 1 / (10 L).
+    E F shrinks by rho = 1 / (mu eta (1 - 4 L eta) m) + 4 L eta (m + 1) / ((1 - 4 L eta) m) a stage; `rate` computes it. The
+    step is eta = 1 / (10 L).
 
     Parameters
     ----------
@@ -189,7 +192,7 @@ class ProxSVRG(_Sampled):
 
 
 def rate(lipschitz: float, convexity: float, step: float, inner: int) -> float:
-    """Return rho, by which prox-SVRG shrinks E F - F* a stage; infinity where the theory says nothing (Xiao & Zhang, theorem 1)."""
+    """Return rho, by which a stage of prox-SVRG shrinks E F - F* (Xiao & Zhang, theorem 1); infinity where nothing is said."""
     margin = 1.0 - 4.0 * lipschitz * step
     if margin <= 0 or convexity <= 0:
         return math.inf

@@ -2,9 +2,9 @@
 
     x_j+ = prox_{r_j / c}(y - grad_j H(..., z, ...) / c),   y = x_j + a (x_j - x_j-),  z = x_j + b (x_j - x_j-),   c = gamma L_j
 
-With a = b = 0 every move lowers H + r by (gamma - 1) L_j / 2 |x_j+ - x_j|^2 at least, and bounded iterates approach a critical point where the
-Kurdyka-Lojasiewicz inequality holds. L_j depends on the other blocks and may vanish (gradients by a factor whose partner is 0): it is kept within bounds,
-for 1 / L_j is a step.
+With a = b = 0 every move lowers H + r by (gamma - 1) L_j / 2 |x_j+ - x_j|^2 at least, and bounded iterates approach a
+critical point where the Kurdyka-Lojasiewicz inequality holds. L_j depends on the other blocks and may vanish (gradients by a
+factor whose partner is 0): it is kept within bounds, for 1 / L_j is a step.
 
 References
 ----------
@@ -57,7 +57,8 @@ class PALM(Algorithm):
             )
         if not 0 < self.lowest <= self.highest:
             raise ValueError(
-                f"{type(self).__name__}: lowest = {self.lowest}, highest = {self.highest} were given, expected 0 < lowest <= highest"
+                f"{type(self).__name__}: lowest = {self.lowest}, highest = {self.highest} were given, "
+                "expected 0 < lowest <= highest"
             )
 
     def run(self, run: Run) -> None:
@@ -119,8 +120,8 @@ class PALM(Algorithm):
 class IPALM(PALM):
     """Inertial PALM.
 
-    c = ((1 + eps) delta + (1 + b) L_j) / (2 - a), delta = (a + 2 b) / (2 (1 - eps - a)) L_j for convex r_j; for any r_j with 1 - a below, and delta = (a + b) /
-    (1 - eps - 2 a) L_j, a < (1 - eps) / 2.
+    c = ((1 + eps) delta + (1 + b) L_j) / (2 - a), delta = (a + 2 b) / (2 (1 - eps - a)) L_j for convex r_j; for any r_j with
+    1 - a below, and delta = (a + b) / (1 - eps - 2 a) L_j, a < (1 - eps) / 2.
 
     Parameters
     ----------

@@ -2,13 +2,15 @@
 
     G_k = sum_i grad f_i(x_{k - tau_i}),        x_{k+1} = prox_{gamma_k r}(x_k - gamma_k G_k)
 
-Over several ranks nobody waits for the slowest. The first rank keeps the table of gradients and x; it works on its own samples, too,
-and looks for letters between pieces of them. Every other rank takes the gradient at the x that it has, sends it with the number of that x, and gets the
-newest x back. On one rank the parts of its samples take turns, or come as late as a list says.
+Over several ranks nobody waits for the slowest. The first rank keeps the table of gradients and x; it works on its own
+samples, too, and looks for letters between pieces of them. Every other rank takes the gradient at the x that it has, sends it
+with the number of that x, and gets the newest x back. On one rank the parts of its samples take turns, or come as late as a
+list says.
 
 References
 ----------
-Aytekin, Feyzmahdavian & Johansson, arXiv:1610.05507, 2016; Vanli, Gurbuzbalaban & Ozdaglar, SIAM J. Optim. 28, 2018; steps: `paralift.optim.delays`.
+Aytekin, Feyzmahdavian & Johansson, arXiv:1610.05507, 2016; Vanli, Gurbuzbalaban & Ozdaglar, SIAM J. Optim. 28, 2018; steps:
+`paralift.optim.delays`.
 """
 
 from __future__ import annotations
@@ -62,8 +64,8 @@ class PIAG(Algorithm):
     def run(self, run: Run) -> None:
         """Take updates until the run stops; the residual is the largest |x+ - x| / gamma since the oldest gradient in use.
 
-        The steps since then sum to at most h / L, so x has moved so little that those gradients are as good as new: at most twice
-        the residual is left at a fresh one.
+        The steps since then sum to at most h / L, so x has moved so little that those gradients are as good as new: at most
+        twice the residual is left at a fresh one.
         """
         several = run.team.size > 1
         if several and (self.parts is not None or self.delays is not None):
@@ -103,7 +105,8 @@ class PIAG(Algorithm):
     def _replay(self, run: Run, delays: np.ndarray) -> None:
         if delays.ndim != 2 or delays.dtype.kind not in "iu" or not len(delays) or (delays < 0).any():
             raise ValueError(
-                f"PIAG: delays of shape {delays.shape}, dtype {delays.dtype} were given, expected whole numbers >= 0 (updates, parts)"
+                f"PIAG: delays of shape {delays.shape}, dtype {delays.dtype} were given, "
+                "expected whole numbers >= 0 (updates, parts)"
             )
         parts = run.problem.split(delays.shape[1])
         steps, table = self._updates(run, parts), _Table(len(parts), run.x)

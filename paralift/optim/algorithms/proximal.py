@@ -2,13 +2,13 @@
 
     x+ = prox_{t r}(y - t grad f(y)),        y+ = x+ + m (x+ - x)
 
-plain: m = 0. Accelerated: m = (t - 1) / t+, t+ = (1 + sqrt(1 + 4 t^2)) / 2, set back to t = 1 where the momentum points uphill; for a strongly
-convex f a constant m = (sqrt L - sqrt mu) / (sqrt L + sqrt mu).
+plain: m = 0. Accelerated: m = (t - 1) / t+, t+ = (1 + sqrt(1 + 4 t^2)) / 2, set back to t = 1 where the momentum points
+uphill; for a strongly convex f a constant m = (sqrt L - sqrt mu) / (sqrt L + sqrt mu).
 
 References
 ----------
-Beck & Teboulle, SIAM J. Imaging Sci. 2, 2009 (the methods, the bounds 2.1 and 4.4); O'Donoghue & Candes, Found. Comput. Math. 15,
-2015 (restarts); Beck, First-Order Methods in Optimization, 2017, section 10.7.7 (strongly convex).
+Beck & Teboulle, SIAM J. Imaging Sci. 2, 2009 (the methods, the bounds 2.1 and 4.4); O'Donoghue & Candes, Found. Comput. Math.
+15, 2015 (restarts); Beck, First-Order Methods in Optimization, 2017, section 10.7.7 (strongly convex).
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class FISTA(Algorithm):
     restart : {"gradient", "value", None}
         What sets the momentum back: <y - x+, x+ - x> > 0, or F that rises (costs a value of f an update).
     backtracking : bool
-        Find the step by trial: it becomes `growth` times shorter until f(x+) <= f(y) + <grad f(y), x+ - y> + |x+ - y|^2 / (2 t).
+        Find the step by trial: it becomes `growth` times shorter until f(x+) <= f(y) + <grad f(y), x+ - y> + |x+ - y|^2 / (2
+        t).
     growth : float
     strongly_convex : float, optional
         mu, for a constant momentum; 0 takes what the problem knows.

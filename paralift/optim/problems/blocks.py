@@ -1,7 +1,7 @@
-"""Problems whose unknowns come in blocks: H(x_1, ..., x_m) + sum_j r_j(x_j), H smooth in each block when the others stand still.
+"""Problems whose unknowns come in blocks: H(x_1, ..., x_m) + sum_j r_j(x_j), H smooth in each block while others stand still.
 
-A block is a range of a flat array of unknowns, so that blocks of any shapes live in one. What a problem keeps to make moves of single blocks cheap, it
-keeps up to date in `moved`.
+A block is a range of a flat array of unknowns, so that blocks of any shapes live in one. What a problem keeps to make moves
+of single blocks cheap, it keeps up to date in `moved`.
 """
 
 from __future__ import annotations

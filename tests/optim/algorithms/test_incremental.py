@@ -101,7 +101,8 @@ def test_tables_of_whole_gradients_do_the_same_as_those_of_residuals():
 
 @pytest.mark.parametrize(
     ("algorithm", "text"),
-    [(SAGA(step=1.01 / L), "SAGA needs a step < 1/L"), (ProxSVRG(step=0.25 / L), r"needs a step < 1/\(4 L\)"), (SAG(step=3.0 / L), "step < 2/L")],
+    [(SAGA(step=1.01 / L), "SAGA needs a step < 1/L"), (ProxSVRG(step=0.25 / L), r"needs a step < 1/\(4 L\)"), 
+     (SAG(step=3.0 / L), "step < 2/L")],
 )  # fmt: skip
 def test_steps_beyond_the_theory_are_refused(algorithm, text):
     with pytest.raises(StepError, match=text):

@@ -16,7 +16,7 @@ MIDDLE = AnalyticLasso(samples=400)
 
 
 def logged(low, high, slow=1.0, workers=8, count=20_000, seed=0):
-    """Return the delays of workers whose gradients take a time between `low` and `high` each, `slow` times that for the first."""
+    """Return the delays of workers whose gradients take times from `low` to `high`, those of the first `slow` times that."""
     rng = np.random.default_rng(seed)
 
     def takes(worker):
@@ -117,7 +117,7 @@ def test_bound_of_the_strongly_convex_rule_holds_at_every_update():
     [("PIAG_Adaptive2_MNIST", 39, (18_487, 7477, 9013)), ("PIAG_Adaptive1_RCV1", 14, (6778, 3600, 4365))],
 )
 def test_replayed_delays_of_a_real_run(data_folder, name, bound, known):
-    """The log is repeated from its start where it ends. How it goes on is not told with the known numbers: rules that look at delays differ by up to 4 %."""
+    """The log starts again where it ends, which the known numbers do not tell: rules that see delays differ by up to 4 %."""
     delays = np.loadtxt(data_folder / "piag-delays" / f"{name}.csv", delimiter=",").astype(int)
     found = [
         updates(PIAG(rule, delays=delays), tolerance=1e-6) for rule in (BoundedDelay(bound), FirstAdaptive(), SecondAdaptive())
