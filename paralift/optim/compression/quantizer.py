@@ -9,8 +9,8 @@ a bucket of d numbers has sum phi(a_j) <= lambda sum a_j^2 + d psi(lambda) for e
     min over lambda of lambda + d psi(lambda)               where sum a_j^2 = 1 (the norm |v|_2),
     the lambda with lambda = (d - 1) psi(lambda)            where max a_j = 1 (the norm |v|_inf): that number has no error.
 
-The nearest level is farthest from a, against a itself, halfway between two levels m - h and m + h: for |v|_inf rounding to it is
-contractive, with 1 - alpha = max over intervals of (d - 1) h^2 / (1 + (d - 1) m^2).
+The nearest level is farthest from a, against a itself, halfway between two levels m - h and m + h: for |v|_inf, rounding to it
+is contractive, with 1 - alpha = max over intervals of (d - 1) h^2 / (1 + (d - 1) m^2).
 """
 
 from __future__ import annotations
