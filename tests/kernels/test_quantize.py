@@ -6,7 +6,7 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 from cuda_host import compile_by_nvrtc, run_on_cpu
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paralift.kernels import cuda, draw, quantize
@@ -103,6 +103,7 @@ def test_formulas_of_other_libraries_have_the_same_codes(grid, dtype):
 finite = st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=40)
 
 
+@settings(deadline=None)
 @given(finite, st.sampled_from(GRIDS), st.integers(0, draw.MASK))
 def test_what_is_decoded_is_a_neighbouring_level_and_right_on_average(values, grid, key):
     v = np.array(values)
@@ -120,6 +121,7 @@ def test_what_is_decoded_is_a_neighbouring_level_and_right_on_average(values, gr
     assert quantize.variance(v, grid, scales) == pytest.approx(spread.sum(), rel=1e-6, abs=1e-12 * (scale**2).sum())
 
 
+@settings(deadline=None)
 @given(finite, st.sampled_from(GRIDS))
 def test_what_was_decoded_to_the_largest_magnitude_comes_back(values, grid):
     """A second round trip to the nearest level changes nothing: all numbers lie on levels, the largest on the last."""

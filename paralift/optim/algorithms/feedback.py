@@ -1,8 +1,8 @@
 """Proximal gradient steps that send messages of a compressor, and still end at the exact solution of a nonsmooth problem.
 
-A rank i keeps h_i, what all others know of its gradient, and sends what is new, C(grad f_i(x) - h_i); every rank keeps the sum of
-all that was ever said. Where x stands still the messages vanish, and with them their errors. Compressing gradients themselves, or
-feeding back the error of the last message (EF14), has with a proximal map another limit, far from the solution.
+A rank i keeps h_i, what all others know of its gradient, and sends what is new, C(grad f_i(x) - h_i); every rank keeps the sum
+of all that was ever said. Where x stands still the messages vanish, and with them their errors. Gradients compressed
+as they are, or with the error of the last message fed back (EF14), lead a proximal map elsewhere, far from the solution.
 
 | symbol | name here |
 |---|---|
@@ -13,25 +13,27 @@ feeding back the error of the last message (EF14), has with a proximal map anoth
 | gamma | `step` |
 
 The steps are derived here. EF21: with G = sum_i |grad f_i(x) - g_i|^2, D = x+ - x, theta = 1 - sqrt(1 - alpha),
-beta = (1 - alpha) / theta and S^2 = n sum_i L_i^2, the compressor gives G+ <= (1 - theta) G + beta sum_i L_i^2 |D|^2, and a convex r
+beta = (1 - alpha) / theta and S^2 = n sum_i L_i^2, the compressor gives G+ <= (1 - theta) G + beta sum_i L_i^2 |D|^2, and a
+convex r gives
 
     F(x+) <= F(x) + <grad f(x) - sum_i g_i, D> - (1 / gamma - L/2) |D|^2,
 
 so that F + n G / (2 S sqrt(beta theta)) falls as long as 1 / gamma > L/2 + S sqrt(beta / theta). (Without convexity of r,
 1 / gamma in F(x+) becomes 1 / (2 gamma).) The default 1 / gamma = L + S sqrt(beta / theta) is that of smooth problems.
 
-With unbiased messages and shifts h_i+ = h_i + a m_i, a <= 1 / (1 + omega), the estimate g = sum_i h_i + m_i of a sum of convex f_i has
+With unbiased messages and shifts h_i+ = h_i + a m_i, a <= 1 / (1 + omega), the estimate g = sum_i h_i + m_i of the gradient of
+a sum of convex f_i has, with L_max = max L_i, B = f(x) - f(x*) - <grad f(x*), x - x*> and H = sum_i |h_i - grad f_i(x*)|^2,
 
-    E |g - grad f(x*)|^2 <= 2 (L + 2 omega L_max) B + 2 omega H,   H = sum_i |h_i - grad f_i(x*)|^2,   E H+ <= (1 - a) H + 2 a L_max B,
+    E |g - grad f(x*)|^2 <= 2 (L + 2 omega L_max) B + 2 omega H,   E H+ <= (1 - a) H + 2 a L_max B,
 
-B = f(x) - f(x*) - <grad f(x*), x - x*>, L_max = max L_i, so that E |x - x*|^2 + (4 omega gamma^2 / a) H falls by the factor
+so that E |x - x*|^2 + (4 omega gamma^2 / a) H falls by the factor
 max(1 - gamma mu, 1 - a / 2) an update for 1 / gamma >= L + 6 omega L_max; a lighter H serves down to L + 4 omega L_max.
 
 References
 ----------
-Richtarik, Sokolov & Fatkhullin, NeurIPS 2021 (EF21); Fatkhullin, Sokolov, Gorbunov, Li & Richtarik, J. Mach. Learn. Res. 26(189),
-2025 (with a proximal map); Mishchenko, Gorbunov, Takac & Richtarik, 2019 (DIANA, the shifts); Gorbunov, Hanzely & Richtarik,
-AISTATS 2020 (the way of proof); Condat, Yi & Richtarik, NeurIPS 2022 (both in one).
+Richtarik, Sokolov & Fatkhullin, NeurIPS 2021 (EF21); Fatkhullin, Sokolov, Gorbunov, Li & Richtarik, J. Mach. Learn. Res.
+26(189), 2025 (with a proximal map); Mishchenko, Gorbunov, Takac & Richtarik, 2019 (DIANA, the shifts); Gorbunov, Hanzely &
+Richtarik, AISTATS 2020 (the way of proof); Condat, Yi & Richtarik, NeurIPS 2022 (both in one).
 """
 
 from __future__ import annotations
@@ -51,8 +53,8 @@ from paralift.optim.compression.compressor import Compressor
 class EF21(Algorithm):
     """Error feedback: g_i+ = g_i + C(grad f_i(x+) - g_i), x+ = prox_{t r}(x - t sum_i g_i), with a contractive C.
 
-    With a tolerance, the residual is |x+ - x| / t + sum_i |grad f_i(x+) - g_i|, at least the length of a subgradient of F, and costs
-    a sum of one number an update; without, the second term is left out.
+    With a tolerance, the residual is |x+ - x| / t + sum_i |grad f_i(x+) - g_i|, at least the length of a subgradient of F, and
+    costs a sum of one number an update; without, the second term is left out.
 
     Parameters
     ----------
@@ -98,9 +100,9 @@ class EF21(Algorithm):
 class CompressedGradient(Algorithm):
     """Unbiased messages m_i = C(grad f_i(x) - h_i): x+ = prox_{t r}(x - t sum_i (h_i + m_i)), h_i+ = h_i + a m_i.
 
-    For a strongly convex f the expected square of the distance from the solution falls by max(1 - t mu, 1 - a / 2) an update. Without
-    shifts, a = 0, it ends near the solution, in noise as large as the messages; for comparisons. The residual is that of `EF21`, with
-    h_i + m_i for g_i.
+    For a strongly convex f the expected square of the distance from the solution falls by max(1 - t mu, 1 - a / 2) an update.
+    Without shifts, a = 0, it ends near the solution, in noise as large as the messages: for comparisons. The residual is that
+    of `EF21`, with h_i + m_i for g_i.
 
     Parameters
     ----------
@@ -120,8 +122,8 @@ class CompressedGradient(Algorithm):
         omega = self.compressor.relative_variance(run.x.size)
         if omega is None:
             raise StepError(
-                f"CompressedGradient: {self.compressor} is contractive, expected an unbiased compressor (a Quantizer that rounds at "
-                "random, RandomK(unbiased=True)); EF21 takes contractive ones"
+                f"CompressedGradient: {self.compressor} is contractive, expected an unbiased compressor (a Quantizer that "
+                "rounds at random, RandomK(unbiased=True)); EF21 takes contractive ones"
             )
         shift, step = self._shift(omega), self._step(run, omega)
         run.facts.update(step=step, shift=shift)
@@ -149,14 +151,15 @@ class CompressedGradient(Algorithm):
         shift = limit if self.shift is None else self.shift
         if not 0 <= shift <= limit * (1.0 + 1e-9):
             raise StepError(
-                f"CompressedGradient: shift = {shift:g} was given, but shifts contract for a <= 1 / (1 + omega), omega = {omega:g}: "
-                f"expected a number from 0 to {limit:g}"
+                f"CompressedGradient: shift = {shift:g} was given, but shifts contract for a <= 1 / (1 + omega), "
+                f"omega = {omega:g}: expected a number from 0 to {limit:g}"
             )
         return shift
 
     def _step(self, run: Run, omega: float) -> float:
         lipschitz, largest = run.lipschitz(), run.team.largest(run.problem.lipschitz())
-        text = f"unbiased messages need a step < 1 / (L + 4 omega L_max), L = {lipschitz:g}, L_max = {largest:g}, omega = {omega:g}"
+        constants = f"L = {lipschitz:g}, L_max = {largest:g}, omega = {omega:g}"
+        text = f"unbiased messages need a step < 1 / (L + 4 omega L_max), {constants}"
         limit = 1.0 / (lipschitz + 4.0 * omega * largest)
         return checked_step(self.step, 1.0 / (lipschitz + 6.0 * omega * largest), limit, text)
 

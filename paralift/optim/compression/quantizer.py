@@ -29,6 +29,8 @@ from paralift.optim.compression.compressor import Compressor, checked, flat, key
 from paralift.optim.compression.levels import Levels, alq
 
 ROUNDINGS = ("random", "nearest")
+SLACK = 2.0**-22
+"""By which a scale is too large at most, relatively, because it is rounded up to float32; the bounds allow for it."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class Quantizer(Compressor):
         return quantize.variance(v, self.grid, quantize.scales_formula(v, self.grid))
 
     def relative_variance(self, size: int) -> float | None:
-        """Return the smallest known omega with E |C(v) - v|^2 <= omega |v|^2; None for the nearest level."""
+        """Return omega, E |C(v) - v|^2 <= omega |v|^2 where scales are not below 1e-38; None for the nearest level."""
         if self.rounding == "nearest":
             return None
         return _omega(self.levels, min(size, self.bucket), self.norm)
@@ -133,7 +135,7 @@ class Quantizer(Compressor):
             return None
         ends, others = np.array(self.levels), min(size, self.bucket) - 1
         half, middle = 0.5 * np.diff(ends), 0.5 * (ends[1:] + ends[:-1])
-        return 1.0 - max(float((others * half**2 / (1.0 + others * middle**2)).max()), 2.0**-40)  # float32 scales round up
+        return 1.0 - float(((others * half**2 + SLACK**2) / ((1.0 + SLACK) ** -2 + others * middle**2)).max())
 
     def fitted(self, v: Array) -> Quantizer:
         """Return one with levels fitted to the magnitudes of `v`: no greater variance for it, and as many levels."""
@@ -159,11 +161,10 @@ def _omega(levels: Levels, size: int, norm: str) -> float:
         a = np.clip(inside, low, high)
         return float(((high - a) * (a - low) - multiplier * a * a).max())
 
+    more = (1.0 + SLACK) ** 2
     if norm == "max":
-        top = (size - 1) * psi(0.0)
-        return float(brentq(lambda x: x - (size - 1) * psi(x), 0.0, top, xtol=1e-12 * (1.0 + top))) if top else 0.0
-    top = size * psi(0.0)  # the value at 0, so what is least does not lie beyond
-    found = minimize_scalar(
-        lambda x: x + size * psi(x), bounds=(-1.0, max(top, 1.0)), method="bounded", options={"xatol": 1e-10}
-    )
-    return float(max(found.fun, 0.0))
+        top = more * ((size - 1) * psi(0.0) + SLACK)
+        return float(brentq(lambda x: x - more * ((size - 1) * psi(x) + SLACK), 0.0, 1.01 * top))
+    top = more * size * psi(0.0)  # the value at 0, so what is least does not lie beyond
+    bounds, precise = (-1.0, max(top, 1.0)), {"xatol": 1e-10}
+    return float(minimize_scalar(lambda x: x + more * size * psi(x), bounds=bounds, method="bounded", options=precise).fun)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paralift.kernels import quantize
@@ -41,13 +41,13 @@ def nonzero(quantizer, v):
 def test_even_levels_are_worst_for_equal_numbers(d, s, expected):
     quantizer = Quantizer(qsgd(s), bucket=WHOLE)
     assert relative(quantizer, np.ones(d)) == expected
-    assert quantizer.relative_variance(d) == pytest.approx(expected, rel=1e-9)
+    assert quantizer.relative_variance(d) == pytest.approx(expected, rel=1e-6)
     assert expected <= min(d / (4 * s * s), np.sqrt(d) / s)
 
 
 def test_exponential_levels():
     assert relative(Quantizer(nuqsgd(4), bucket=WHOLE), np.ones(4096)) == 3.0
-    assert Quantizer(nuqsgd(4), bucket=WHOLE).relative_variance(4096) == pytest.approx(3.0, rel=1e-9)
+    assert Quantizer(nuqsgd(4), bucket=WHOLE).relative_variance(4096) == pytest.approx(3.0, rel=1e-6)
     assert relative(Quantizer(nuqsgd(8)), np.array([2.0, 2.0, 1.0])) == pytest.approx(0.125, rel=1e-6)  # (4/3) 2^-k all
     quantizer = Quantizer(nuqsgd(8), bucket=WHOLE)
     assert relative(quantizer, GAUSSIAN) == pytest.approx(0.183, abs=5e-4)
@@ -68,28 +68,28 @@ def test_even_levels_leave_few_numbers(s):
         assert nonzero(quantizer, v) <= s * (s + np.sqrt(v.size))
 
 
+@settings(deadline=None)  # the first example compiles
 @given(vectors, st.sampled_from([q for q in QUANTIZERS if q.rounding == "random"]))
 def test_no_vector_has_more_variance_than_the_bound(v, quantizer):
-    assert quantizer.variance(v) <= quantizer.relative_variance(v.size) * square(v) * (1 + 1e-5) + 1e-70
+    assert quantizer.variance(v) <= quantizer.relative_variance(v.size) * square(v) * (1 + 1e-9) + 1e-70
 
 
+@settings(deadline=None)  # the first example compiles
 @given(vectors, st.sampled_from([qsgd(7), e3m0(), nuqsgd(2)]), st.sampled_from([4, 8, 512]))
 def test_the_nearest_level_is_contractive(v, levels, bucket):
     quantizer = Quantizer(levels, bucket=bucket, norm="max", rounding="nearest")
     error = square(quantizer.decode(quantizer.encode(v), np.empty_like(v)) - v)
-    assert error <= (1 - quantizer.contraction(v.size)) * square(v) * (1 + 1e-5) + 1e-70
+    assert error <= (1 - quantizer.contraction(v.size)) * square(v) * (1 + 1e-9) + 1e-70
     assert quantizer.variance(v) == 0.0
 
 
 def test_the_contraction_is_reached():
-    v = np.full(512, 1.5 * 2.0**-2)  # halfway between two levels; a little less for the smaller one to be the nearest
+    """By numbers halfway between the two highest levels, beside a 1."""
+    v = np.full(512, 0.75)
     v[0] = 1.0
     quantizer = Quantizer(e3m0(), norm="max", rounding="nearest")
     error = square(quantizer.decode(quantizer.encode(v), np.empty_like(v)) - v)
-    middle = 0.75
-    v[1:] = middle
-    error = square(quantizer.decode(quantizer.encode(v), np.empty_like(v)) - v)
-    assert error / square(v) == pytest.approx(1 - quantizer.contraction(512), rel=1e-12)
+    assert error / square(v) == pytest.approx(1 - quantizer.contraction(512), rel=1e-6)
 
 
 @pytest.mark.parametrize("quantizer", QUANTIZERS, ids=str)

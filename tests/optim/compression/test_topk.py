@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paralift.optim.compression import RandomK, TopK
@@ -16,6 +16,7 @@ def through(compressor, v, **draw):
     return compressor.decode(compressor.encode(v, **draw), np.full_like(v, 5))
 
 
+@settings(deadline=None)
 @given(vectors, st.integers(1, 45))
 def test_the_largest_are_sent_and_the_rest_is_not(v, k):
     compressor = TopK(k)
@@ -49,14 +50,14 @@ def test_messages_are_short():
 
 
 def test_any_shape():
-    v = np.arange(-6.0, 6.0).reshape(3, 4)
-    np.testing.assert_array_equal(through(TopK(2), v), np.where(abs(v) >= 5, np.where(v == 5, 5, v), 0) * (v < 5))
+    v = np.arange(-6.5, 5.5).reshape(3, 4)
+    np.testing.assert_array_equal(through(TopK(2), v), np.where(v < -5, v, 0))
 
 
 @pytest.mark.parametrize("k", [1, 2, 3, 4])
 def test_all_choices_of_places_are_as_likely(k):
     """By count over many steps; each place is drawn k / d of the time, and the mean is the vector."""
-    v, steps = np.array([4.0, -3.0, 2.0, 1.0]), 4000
+    v, steps = np.array([4.0, -3.0, 2.0, 1.0]), 2000
     compressor = RandomK(k, unbiased=True)
     got = np.array([through(compressor, v, step=t, seed=9) for t in range(steps)])
     drawn = (got != 0).mean(axis=0)
