@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from paralift.estimators.parts import part
 from paralift.lifted.losses import Loss, default_loss
 from paralift.lifted.network import Network
-from paralift.training.fit import WORLD, fit
+from paralift.parallel.world import WORLD
+from paralift.training.fit import fit
 from paralift.training.stopping import EarlyStopping
 
 FLOATS = (np.float64, np.float32)

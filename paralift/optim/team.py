@@ -28,6 +28,9 @@ class Mailbox(Protocol):
     def post(self, to: int, head: Sequence[float], body: Array | None = None) -> None:
         """Send a letter: up to `HEAD` numbers, and an array of the agreed size or none; returns at once, both may be reused."""
 
+    def pending(self, to: int) -> int:
+        """Return how many letters to a rank are still on their way."""
+
     def collect(self, wait: float = 0.0) -> list[tuple[int, np.ndarray, Array]]:
         """Return what has arrived as (sender, head, body); wait up to some seconds for a first letter.
 
@@ -117,6 +120,9 @@ class _Nobody:
 
     def post(self, to: int, head: Sequence[float], body: Array | None = None) -> None:
         raise ValueError(f"a letter to rank {to} was posted by a rank that is alone")
+
+    def pending(self, to: int) -> int:
+        return 0
 
     def collect(self, wait: float = 0.0) -> list[tuple[int, np.ndarray, Array]]:
         return []

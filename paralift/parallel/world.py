@@ -13,6 +13,15 @@ SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", BY_SRUN, "MPI_LOCALNRANKS")
 """Variables that say how many processes were started; the first that is there counts. srun with PMIx has only its own."""
 
 
+class _World:
+    def __repr__(self) -> str:
+        return "WORLD"
+
+
+WORLD = _World()
+"""Default of ``comm``: the world of the MPI launcher that started the process, alone if there is none."""
+
+
 def find_world() -> Any:
     """Return the world communicator of the launcher that started this process, or None outside of one.
 

@@ -17,7 +17,7 @@ from paralift.lifted.methods import Method, nudged
 from paralift.lifted.network import Network, Params, check_params, float_type
 from paralift.parallel.budget import read_bytes
 from paralift.parallel.plan import Plan
-from paralift.parallel.world import find_world
+from paralift.parallel.world import WORLD, find_world
 from paralift.training.arguments import (
     allowed_stages,
     array_like,
@@ -36,16 +36,7 @@ from paralift.training.run import DivergedError
 from paralift.training.stopping import EarlyStopping
 from paralift.training.techniques import Techniques
 
-__all__ = ["WORLD", "DivergedError", "fit"]
-
-
-class _World:
-    def __repr__(self) -> str:
-        return "WORLD"
-
-
-WORLD = _World()
-"""Default of ``comm``: the world of the MPI launcher that started the process, alone if there is none."""
+__all__ = ["DivergedError", "fit"]
 
 
 def fit(

@@ -24,7 +24,8 @@ from paralift.parallel.plan import Plan
 from paralift.parallel.stall import StallWatch
 from paralift.parallel.watch import guard
 from paralift.training.attempt import Task, quiet, threads, worker_of
-from paralift.training.fit import WORLD, fit, prepare
+from paralift.parallel.world import WORLD
+from paralift.training.fit import fit, prepare
 from paralift.training.planning import decide
 from paralift.training.worker import Worker
 

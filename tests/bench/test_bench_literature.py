@@ -61,7 +61,7 @@ def test_studies_train_what_they_name(monkeypatch, capsys):
     monkeypatch.setattr(literature, "WAYS", {k: w for k, w in literature.WAYS.items() if k in ("nudged()", "lpom(), batches")})
     record = literature._all("literature", (784, 6, 10), quick=True)
     assert set(record["results"]) == {"nudged()", "lpom(), batches"}
-    record = literature._published("literature-bcd", (784, 6, 10), 50, 5.0, 3, quick=True)
+    record = literature._published("literature-bcd", (784, 6, 10), 50, 5.0, 3, ("nudged()", "lpom(), batches"), quick=True)
     assert list(record["results"])[0] == literature.REFERENCE
     for runs in record["results"].values():
         assert len(runs) == 1 and len(runs[0]["curve"]) == 2 and 0 <= runs[0]["accuracy"] <= 1

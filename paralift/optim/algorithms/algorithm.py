@@ -9,7 +9,15 @@ from paralift.optim.algorithms.run import Run
 
 @dataclass(frozen=True)
 class Algorithm:
-    """Base of all algorithms."""
+    """Base of all algorithms.
+
+    Attributes
+    ----------
+    replicated : bool
+        Whether every rank is given the whole problem instead of its part.
+    """
+
+    replicated = False
 
     def run(self, run: Run) -> None:
         """Start at ``run.x``, leave the result there; call ``run.goes_on`` after every update.

@@ -32,7 +32,7 @@ class Stop:
     Attributes
     ----------
     tolerance : float
-        On the length of the algorithm's residual, its measure of how far a point is from a solution.
+        On the length of the algorithm's residual, its measure of how far a point is from a solution; 0 for never.
     max_updates : int
     seconds : float
     until : callable or None
@@ -63,6 +63,8 @@ class Run:
         Called with each line.
     history : list of dict
         update, seconds (of the algorithm, evaluations not counted), objective, residual, bytes.
+    replicated : bool
+        Whether every rank has the whole problem, not a part of it.
     reason : str
         "tolerance", "until", "updates" or "seconds".
     facts : dict
@@ -76,12 +78,14 @@ class Run:
     every: int = 0
     listeners: Sequence[Callable[[dict[str, Any]], None]] = ()
     seed: int = 0
+    replicated: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     reason: str = ""
     updates: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
     _began: float = field(default_factory=time.perf_counter)
     _paused: float = 0.0
+    _points: list[tuple[int, Array]] = field(default_factory=list)
 
     # The whole problem, summed over ranks.
 
@@ -92,11 +96,13 @@ class Run:
 
     def smooth(self, x: Array) -> float:
         """Return the whole f(x); collective."""
+        if self.replicated:
+            return self.problem.value(x)
         return self.team.sums(self.problem.value(x))[0]
 
     def objective(self, x: Array) -> float:
         """Return f(x) + r(x); collective."""
-        return self.smooth(x) + self.problem.regularizer.value(x)
+        return float(self.smooth(x) + self.problem.penalty(x))
 
     def lipschitz(self) -> float:
         """Return a Lipschitz constant of the gradient of the whole f, found, or bounded by the sum over ranks; collective."""
@@ -151,9 +157,53 @@ class Run:
         self.reason = reason
         return not reason
 
+    def goes_on_alone(self, x: Array, residual: float = math.inf, **more: Any) -> bool:
+        """Do the same on this rank, without a word to the others; objectives of the history come after the run (`settle`).
+
+        Raises
+        ------
+        ArithmeticError
+            If the residual is not finite: on this rank alone, so that the job ends.
+        """
+        self.updates += 1
+        if math.isnan(residual):
+            raise ArithmeticError(f"update {self.updates}: the unknowns are not finite; the step is too long, or data are not finite")
+        self.reason = self.wish(x, residual)
+        if self.every and (self.reason or self.updates % self.every == 0):
+            self.write(x, residual, **more)
+            self._points.append((len(self.history) - 1, x.copy()))
+            if len(self._points) > POINTS:
+                self._points = self._points[::2]
+        return not self.reason
+
+    def settle(self, gradients: int, letter_bytes: int) -> None:
+        """Bring the end of an asynchronous run to all ranks: the first rank's x, reason and history; collective.
+
+        Parameters
+        ----------
+        gradients, letter_bytes : int
+            Gradients that this rank took, bytes that its letters had.
+        """
+        team = self.team
+        team.from_first(self.x)
+        self.reason = REASONS[int(team.largest(REASONS.index(self.reason) if team.rank == 0 else -1))]
+        counts = np.array([gradients, letter_bytes, self.updates], dtype=np.float64)
+        counts = np.stack(team.gather(counts))
+        self.facts.update(gradients=counts[:, 0].astype(int).tolist(), letter_bytes=counts[:, 1].astype(int).tolist())
+        self.updates = int(counts[0, 2])
+        point = arrays.empty(self.x.shape, self.x)
+        for n in range(int(team.largest(len(self._points) if team.rank == 0 else 0))):
+            if team.rank == 0:
+                point[...] = self._points[n][1]
+            team.from_first(point)
+            objective = self.paused(lambda: self.objective(point))
+            if team.rank == 0:
+                self.history[self._points[n][0]]["objective"] = objective
+        self._points.clear()
+
     def wish(self, x: Array, residual: float = math.inf) -> str:
         """Return why this rank would stop at `x`, "" if it would not."""
-        if residual <= self.stop.tolerance:
+        if residual <= self.stop.tolerance and self.stop.tolerance > 0:
             return "tolerance"
         if self.stop.until is not None and self.paused(lambda: self.stop.until(x)):  # type: ignore[misc]
             return "until"
@@ -186,6 +236,8 @@ class Run:
             self.paused(lambda listener=listener: listener(line))
 
 
+POINTS = 256
+"""Points of an asynchronous run that are kept for their objectives; beyond, every second is given up."""
 REASONS = ("", "updates", "seconds", "until", "tolerance")
 
 

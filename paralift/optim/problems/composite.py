@@ -8,8 +8,6 @@ A problem is the part of one rank: it says nothing about the others. Algorithms 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
-
 import numpy as np
 
 from paralift.kernels import arrays
@@ -110,9 +108,9 @@ class CompositeProblem:
         """Overwrite `x` by prox_{step r}(x)."""
         self.regularizer.apply(x, step)
 
-    def describe(self) -> dict[str, Any]:
-        """Return facts for the record of a run."""
-        return {"problem": type(self).__name__, "unknowns": int(np.prod(self.start.shape)), "samples": self.n_samples}
+    def penalty(self, x: Array) -> float:
+        """Return r(x)."""
+        return self.regularizer.value(x)
 
 
 def shares(n: int, parts: int) -> list[slice]:

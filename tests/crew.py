@@ -101,6 +101,10 @@ class _Mailbox:
             self.office.letters[to].append((due, self.crew.rank, numbers, body))
             self.office.lock.notify_all()
 
+    def pending(self, to):
+        with self.office.lock:
+            return sum(letter[1] == self.crew.rank for letter in self.office.letters[to])
+
     def collect(self, wait=0.0):
         until = time.monotonic() + wait
         mine = self.office.letters[self.crew.rank]
