@@ -21,7 +21,7 @@ GRIDS = [
     Grid(tuple(np.linspace(0.0, 1.0, 128).tolist()), 8, 33, "l2"),
     Grid((0.0, 0.25, 1.0), 8, 4096, "max"),
 ]
-SIZES = (1, 2, 3, 5, 64, 127, 700, 1300)
+SIZES = (1, 2, 3, 5, 64, 127, 700)
 TYPES = (np.float32, np.float64)
 INSTANCES = [
     *((quantize.SOURCE, f"scale_buckets<{t}>") for t in ("float", "double")),
