@@ -43,10 +43,9 @@ from dataclasses import dataclass
 
 from paralift.kernels import arrays
 from paralift.kernels.arrays import Array
-from paralift.kernels.draw import sample_keys
 from paralift.optim.algorithms.algorithm import Algorithm
 from paralift.optim.algorithms.run import Run, StepError, checked_step, length
-from paralift.optim.compression.compressor import Compressor
+from paralift.optim.compression.compressor import Compressor, key
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ class _Wire:
     def __init__(self, run: Run, compressor: Compressor) -> None:
         self.run, self.compressor = run, compressor
         self.message = compressor.message(run.x)
-        self.seed = int(sample_keys(run.seed, 0, [run.team.rank])[0])  # ranks draw independently
+        self.seed = key(run.seed, 0, run.team.rank)  # ranks draw independently
         self.measures = run.stop.tolerance > 0
         run.facts["message_bytes"] = len(self.message)
 

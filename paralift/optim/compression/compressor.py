@@ -107,6 +107,6 @@ def whole(count: int) -> int:
     return -(-count // WORD) * WORD
 
 
-def key(seed: int, step: int) -> int:
-    """Return where the random numbers of a message start."""
-    return int(sample_keys(seed, step, np.zeros(1, np.int64))[0])
+def key(seed: int, step: int, sender: int = 0) -> int:
+    """Return where the random numbers of a message start, below 2^64."""
+    return int(sample_keys(seed, step, np.array([sender]))[0])
