@@ -4,8 +4,9 @@ Updates of a training run: `SGD`, `Adam`, `AdamW`, their schedules and regularis
 `problems`, the algorithms here, `graphs`, and `paralift.solve`, which brings them together (docs/solvers.md).
 """
 
-from paralift.optim import graphs, problems
+from paralift.optim import compression, graphs, problems
 from paralift.optim.algorithms import (
+    EF21,
     FISTA,
     IPALM,
     ISGM,
@@ -17,6 +18,7 @@ from paralift.optim.algorithms import (
     Algorithm,
     ARock,
     AveragedProximalGradient,
+    CompressedGradient,
     ConsensusADMM,
     Diverged,
     InexactProximalGradient,
@@ -46,10 +48,12 @@ __all__ = [
     "BoundedDelay",
     "BoundedDelayStronglyConvex",
     "Box",
+    "CompressedGradient",
     "ConsensusADMM",
     "Constant",
     "Cosine",
     "Diverged",
+    "EF21",
     "Exponential",
     "FISTA",
     "FirstAdaptive",
@@ -78,6 +82,7 @@ __all__ = [
     "Step",
     "StepError",
     "TotalVariation",
+    "compression",
     "graphs",
     "problems",
 ]

@@ -5,6 +5,7 @@ from paralift.optim.algorithms.algorithm import Algorithm
 from paralift.optim.algorithms.arock import ARock
 from paralift.optim.algorithms.averaging import AveragedProximalGradient
 from paralift.optim.algorithms.decentralised import NIDS, PGExtra
+from paralift.optim.algorithms.feedback import EF21, CompressedGradient
 from paralift.optim.algorithms.implicit import ISGM
 from paralift.optim.algorithms.incremental import SAG, SAGA, ProxSVRG
 from paralift.optim.algorithms.inexact import InexactProximalGradient
@@ -19,6 +20,8 @@ __all__ = [
     "AveragedProximalGradient",
     "ConsensusADMM",
     "Diverged",
+    "CompressedGradient",
+    "EF21",
     "FISTA",
     "IPALM",
     "ISGM",

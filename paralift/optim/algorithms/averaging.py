@@ -25,6 +25,7 @@ from paralift.optim.algorithms.run import Run, checked_step, length
 
 CHANGE, END = 0.0, 1.0
 """Kinds of letters; the end says how many changes came before it."""
+SAFETY = 0.95
 WAIT = 0.05
 AHEAD = 2
 """Letters on their way to a rank above which changes are held back and added up: a slow rank is not flooded."""
@@ -37,7 +38,7 @@ class AveragedProximalGradient(Algorithm):
     Parameters
     ----------
     step : float, optional
-        gamma; 2 / (mu + L) of the worst rank by default.
+        gamma; 0.95 of 2 / (mu + L) of the worst rank by default: at the limit it is a contraction only if mu > 0.
     """
 
     step: float | None = None
@@ -52,7 +53,7 @@ class AveragedProximalGradient(Algorithm):
         convexity = -run.team.size * run.team.largest(-run.problem.strong_convexity())
         limit = 2.0 / (lipschitz + convexity)
         text = f"delay-tolerant averaging needs a step <= 2 / (mu + L), L = {lipschitz:g} of the worst rank times the ranks"
-        step = checked_step(self.step, limit, limit * (1 + 1e-9), text)
+        step = checked_step(self.step, SAFETY * limit, limit * (1 + 1e-9), text)
         run.facts["step"] = step
         _Averaging(run, step).run()
 
