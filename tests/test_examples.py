@@ -44,5 +44,11 @@ def test_denoiser(capsys):
     assert noisy + 4 < untrained and untrained + 3 < trained
 
 
+def test_lasso(capsys):
+    lines = run("lasso", capsys)
+    assert len(lines) == 4 and len({line.split("F = ")[1].split()[0] for line in lines}) == 1
+    assert all(": 10 of 200 kept" in line and line.endswith("tolerance") for line in lines)
+
+
 def test_all_scripts_are_tested():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder", "denoiser", "from_torch"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*ACCURACY, "autoencoder", "denoiser", "from_torch", "lasso"}

@@ -40,6 +40,8 @@ class Solution:
         Lines of update, seconds, residual, bytes and objective, on the first rank.
     facts : dict
         What the algorithm tells besides: steps, delays, gradients and bytes of letters by rank.
+    rank : int
+        This rank, 0 for the first.
     """
 
     x: Array
@@ -49,12 +51,14 @@ class Solution:
     seconds: float
     history: list[dict[str, Any]]
     facts: dict[str, Any]
+    rank: int = 0
 
 
 def solve(
     problem: CompositeProblem,
     algorithm: Algorithm | None = None,
     *,
+    split: bool = False,
     start: Array | None = None,
     comm: Any = WORLD,
     tolerance: float = 1e-6,
@@ -71,9 +75,12 @@ def solve(
     Parameters
     ----------
     problem : CompositeProblem
-        This rank's part; shapes, dtype and regulariser are the same on all ranks.
+        This rank's part; shapes, dtype and regulariser are the same on all ranks. `ARock`, which is `replicated`, wants the whole
+        on each.
     algorithm : Algorithm, optional
         `FISTA()` by default.
+    split : bool
+        Whether `problem` is the whole, the same on all ranks, of which each takes its part.
     start : Array, optional
         Where to begin, the same on all ranks; the problem's own start by default.
     comm : mpi4py.MPI.Comm or None
@@ -113,6 +120,8 @@ def solve(
     size = 1 if comm is None else comm.Get_size()
     with StallWatch(comm, patience), Grid(comm, size, 1) as grid, guard(grid):
         x = grid.together(lambda: _checked(problem, algorithm, start, every, max_updates))
+        if split and size > 1 and not algorithm.replicated:
+            problem = grid.together(lambda whole=problem: whole.split(size)[grid.rank])
         _alike(grid, problem, algorithm)
         team: Team = Alone() if size == 1 else MPITeam(grid)
         run = Run(
@@ -126,7 +135,7 @@ def solve(
             error = found
         grid.agree(error)
         took = run.elapsed
-        return Solution(run.x, run.objective(run.x), run.reason, run.updates, took, run.history, run.facts)
+        return Solution(run.x, run.objective(run.x), run.reason, run.updates, took, run.history, run.facts, grid.rank)
 
 
 def _checked(problem: Any, algorithm: Any, start: Array | None, every: int, max_updates: int) -> Array:

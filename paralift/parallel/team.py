@@ -70,7 +70,7 @@ class MPITeam:
         with ACTIVITY.waiting("arrays from all ranks"):
             self.comm.Allgather(host, everything)
         self.bytes_sent += (self.size - 1) * host.nbytes
-        return everything if family(array) == "numpy" else [from_host(part, array) for part in everything]
+        return list(everything) if family(array) == "numpy" else [from_host(part, array) for part in everything]
 
     def swap(self, neighbours: Sequence[int], array: Array) -> Mapping[int, Array]:
         """Send an array to each neighbour, and return theirs."""

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -244,7 +245,7 @@ class Run:
             line["objective"] = objective
         self.history.append(line)
         for listener in self.listeners:
-            self.paused(lambda listener=listener: listener(line))
+            self.paused(partial(listener, line))
 
 
 POINTS = 256

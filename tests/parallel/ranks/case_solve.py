@@ -17,8 +17,9 @@ MIDDLE = AnalyticLasso(samples=400)
 PART = MIDDLE.part(RANK, SIZE)
 OPTIM = pl.optim
 SYNCHRONOUS = [
-    OPTIM.ProximalGradient(), OPTIM.FISTA(), OPTIM.FISTA(backtracking=True), OPTIM.PIAG(OPTIM.FirstAdaptive(), synchronous=True),
-    OPTIM.SAGA(batch_size=16), OPTIM.SAG(batch_size=16), OPTIM.ProxSVRG(batch_size=16), OPTIM.InexactProximalGradient(),
+    OPTIM.ProximalGradient(), OPTIM.FISTA(), OPTIM.FISTA(backtracking=True), OPTIM.InexactProximalGradient(),
+    OPTIM.PIAG(OPTIM.FirstAdaptive(), synchronous=True), OPTIM.SAGA(batch_size=16), OPTIM.SAG(batch_size=16),
+    OPTIM.ProxSVRG(batch_size=16),
 ]  # fmt: skip
 
 
@@ -36,6 +37,8 @@ def test_any_number_of_ranks_gives_the_points_of_one(algorithm):
     """To 1e-12; of minibatches, too, which are drawn alike."""
     found = pl.solve(PART, algorithm, tolerance=0.0, max_updates=12, every=1)
     alone = pl.solve(MIDDLE, algorithm, comm=None, tolerance=0.0, max_updates=12, every=1)
+    split = pl.solve(MIDDLE, algorithm, split=True, tolerance=0.0, max_updates=12)
+    assert (split.x == found.x).all() and split.rank == RANK
     assert np.abs(found.x - alone.x).max() < 1e-12 and same_everywhere(found.x)
     assert found.objective == pytest.approx(alone.objective, rel=1e-13) and found.updates == alone.updates == 12
     lines = [line["objective"] for line in found.history]
@@ -126,7 +129,8 @@ def test_letters_arrive_whole_and_once():
             for to in others:
                 box.post(to, (RANK, n), None if n % 5 == 4 else np.full((3, 2), 100 * RANK + n, np.float32))
             for sender, head, body in box.collect():
-                assert sender == head[0] and (body == 100 * sender + head[1]).all() and body.size == (0 if head[1] % 5 == 4 else 6)
+                assert sender == head[0] and (body == 100 * sender + head[1]).all()
+                assert body.size == (0 if head[1] % 5 == 4 else 6)
                 got.append((sender, int(head[1])))
         while len(got) < 20 * len(others):
             got += [(sender, int(head[1])) for sender, head, _ in box.collect(0.05)]
