@@ -75,7 +75,7 @@ def solve(
     Parameters
     ----------
     problem : CompositeProblem
-        This rank's part; shapes, dtype and regulariser are the same on all ranks. `ARock`, which is `replicated`, wants the whole
+        This rank's part; shapes, dtype and regulariser are the same on all ranks. `ARock`, which is `replicated`, wants all
         on each.
     algorithm : Algorithm, optional
         `FISTA()` by default.
