@@ -88,6 +88,7 @@ class LinearBlocks(BlockProblem):
         self.exact_lipschitz, self.exact_convexity = model.exact_lipschitz, model.exact_convexity
         self._columns = [model.rows[:, b] for b in blocks]
         self._products = model.rows @ model.start
+        self._constants: dict[int, float] = {}
 
     def begin(self, x: Array) -> None:
         """Compute the products."""
@@ -123,11 +124,13 @@ class LinearBlocks(BlockProblem):
         out *= self.model.scale
 
     def block_lipschitz(self, j: int, x: Array) -> float:
-        """Return scale bend |A_j|^2."""
-        columns = self._columns[j]
+        """Return scale bend |A_j|^2, found once."""
+        if j not in self._constants:
+            columns = self._columns[j]
 
-        def multiply(v: Array, out: Array) -> None:
-            out[...] = columns.T @ (columns @ v)
+            def multiply(v: Array, out: Array) -> None:
+                out[...] = columns.T @ (columns @ v)
 
-        like = arrays.empty((columns.shape[1],), self.start)
-        return self.model.scale * self.model.bend * largest_eigenvalue(multiply, like)
+            like = arrays.empty((columns.shape[1],), self.start)
+            self._constants[j] = self.model.scale * self.model.bend * largest_eigenvalue(multiply, like)
+        return self._constants[j]
