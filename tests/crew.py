@@ -1,4 +1,7 @@
-"""Ranks that are threads: what algorithms need of a team, without MPI; letters may be late and overtake each other."""
+"""Ranks that are threads: what algorithms need of a team, without MPI; letters may be late and overtake each other.
+
+An error on one rank ends the others where they next wait, or look for letters.
+"""
 
 from __future__ import annotations
 
@@ -108,6 +111,8 @@ class _Mailbox:
     def collect(self, wait=0.0):
         until = time.monotonic() + wait
         mine = self.office.letters[self.crew.rank]
+        if self.office.barrier.broken:
+            raise threading.BrokenBarrierError
         with self.office.lock:
             while True:
                 now = time.monotonic()

@@ -35,6 +35,8 @@ def largest_eigenvalue(multiply: Callable[[Array, Array], object], like: Array) 
     from scipy.sparse.linalg import LinearOperator, eigsh  # dear to import, and not needed by trainings
 
     start = np.random.default_rng(0).standard_normal(n)  # the same on all ranks
+    if not product(start).any():  # H = 0, on which ARPACK stops with an error
+        return 0.0
     accuracy = ACCURACY if like.dtype.itemsize == 8 else 1e-6
     found = eigsh(LinearOperator((n, n), product, dtype=np.float64), 1, which="LA", v0=start, tol=accuracy)[0]
     return max(0.0, float(found[0]))

@@ -73,7 +73,7 @@ class ARock(Algorithm):
             raise ValueError(
                 f"ARock: {len(problem.blocks)} blocks were given to {run.team.size} ranks, expected one each at least"
             )
-        lipschitz = problem.exact_lipschitz or problem.lipschitz()
+        lipschitz = run.lipschitz()
         step = checked_step(self.step, 1.0 / lipschitz, 2.0 / lipschitz, f"ARock needs a step < 2/L, L = {lipschitz:g}")
         bound = 1.0 / (1.0 + 2.0 * self.delay_bound / math.sqrt(len(problem.blocks)))
         eta = 0.99 * bound if self.relaxation is None else self.relaxation
@@ -88,6 +88,8 @@ class ARock(Algorithm):
 
     def _alone(self, run: Run, problem: BlockProblem, step: float, eta: float) -> None:
         delays = [0] if self.delays is None else [int(d) for d in self.delays]
+        if min(delays, default=-1) < 0:
+            raise ValueError(f"ARock: delays = {delays} were given, expected one at least, and whole numbers >= 0")
         if max(delays) > self.delay_bound:
             raise StepError(f"ARock: a delay of {max(delays)} was given, expected at most delay_bound = {self.delay_bound}")
         rng, x, m = np.random.default_rng(run.seed), run.x, len(problem.blocks)
@@ -174,6 +176,8 @@ class _Ranks:
     def _residual(self, lengths: np.ndarray) -> float:
         """Return the length of S at what this rank knows; infinity, without a look, while its own blocks move too much."""
         known = lengths[self.own]
+        if np.isnan(known).any():
+            return math.nan
         if not np.isfinite(known).all() or float(np.sqrt((known**2).sum())) > self.it.stop.tolerance:
             return math.inf
         problem, x = self.problem, self.it.x

@@ -97,9 +97,9 @@ class PALM(Algorithm):
         problem.block_gradient(j, x, gradient[block])
         run.team.sum(gradient[block])
         factor = self._factor(constant, start, slope)
+        own[...] = old
         if slope:
             problem.moved(j, x, -slope * change)
-        own[...] = old
         own += start * change
         own -= gradient[block] / factor
         problem.parts[j].prox(own, 1.0 / factor)

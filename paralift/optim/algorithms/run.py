@@ -96,13 +96,11 @@ class Run:
     def gradient(self, x: Array, out: Array) -> None:
         """Write the gradient of the whole f into `out`; collective."""
         self.problem.gradient(x, out)
-        self.team.sum(out)
+        self._sum(out)
 
     def smooth(self, x: Array) -> float:
         """Return the whole f(x); collective."""
-        if self.replicated:
-            return self.problem.value(x)
-        return self.team.sums(self.problem.value(x))[0]
+        return self._total(self.problem.value(x))
 
     def objective(self, x: Array) -> float:
         """Return f(x) + r(x); collective."""
@@ -114,11 +112,11 @@ class Run:
             return self.problem.exact_lipschitz
         start = self.problem.start
         if not self.problem.curvature(arrays.zeros(start.shape, start), arrays.empty(start.shape, start)):
-            return _positive(self.team.sums(self.problem.lipschitz())[0])
+            return _positive(self._total(self.problem.lipschitz()))
 
         def multiply(v: Array, out: Array) -> None:
             self.problem.curvature(v, out)
-            self.team.sum(out)
+            self._sum(out)
 
         return _positive(largest_eigenvalue(multiply, start))
 
@@ -126,7 +124,7 @@ class Run:
         """Return mu of the whole f: known, or the sum over ranks; collective."""
         if self.problem.exact_convexity is not None:
             return self.problem.exact_convexity
-        return self.team.sums(self.problem.strong_convexity())[0]
+        return self._total(self.problem.strong_convexity())
 
     def mean(self, x: Array) -> Array:
         """Overwrite `x` by its mean over ranks and return it; collective."""
@@ -136,7 +134,14 @@ class Run:
 
     def n_samples(self) -> int:
         """Return the number of samples of all ranks; collective."""
-        return round(self.team.sums(self.problem.n_samples)[0])
+        return round(self._total(self.problem.n_samples))
+
+    def _sum(self, array: Array) -> None:
+        if not self.replicated:
+            self.team.sum(array)
+
+    def _total(self, number: float) -> float:
+        return number if self.replicated else self.team.sums(number)[0]
 
     # When it ends.
 

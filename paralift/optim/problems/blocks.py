@@ -85,8 +85,10 @@ class LinearBlocks(BlockProblem):
         blocks = shares(len(model.start), n_blocks)
         super().__init__(model.start, blocks, [model.regularizer] * n_blocks)
         self.model, self.n_samples = model, model.n_samples
+        self.exact_lipschitz, self.exact_convexity = model.exact_lipschitz, model.exact_convexity
         self._columns = [model.rows[:, b] for b in blocks]
         self._products = model.rows @ model.start
+        self._constants: dict[int, float] = {}
 
     def begin(self, x: Array) -> None:
         """Compute the products."""
@@ -100,17 +102,35 @@ class LinearBlocks(BlockProblem):
         """Return f_i(x)."""
         return self.model.value(x)
 
+    def gradient(self, x: Array, out: Array, rows: Array | slice | None = None) -> None:
+        """Write the gradient of f_i, or of some of its samples, at `x`, whatever products are kept, into `out`."""
+        self.model.gradient(x, out, rows)
+
+    def lipschitz(self) -> float:
+        """Return that of the model."""
+        return self.model.lipschitz()
+
+    def strong_convexity(self) -> float:
+        """Return that of the model."""
+        return self.model.strong_convexity()
+
+    def curvature(self, v: Array, out: Array) -> bool:
+        """Write that of the model into `out`."""
+        return self.model.curvature(v, out)
+
     def block_gradient(self, j: int, x: Array, out: Array) -> None:
         """Write the gradient by the columns of block j, at the products that are kept, into `out`."""
         out[...] = self._columns[j].T @ self.model.slopes(self._products, self.model.targets)
         out *= self.model.scale
 
     def block_lipschitz(self, j: int, x: Array) -> float:
-        """Return scale bend |A_j|^2."""
-        columns = self._columns[j]
+        """Return scale bend |A_j|^2, found once."""
+        if j not in self._constants:
+            columns = self._columns[j]
 
-        def multiply(v: Array, out: Array) -> None:
-            out[...] = columns.T @ (columns @ v)
+            def multiply(v: Array, out: Array) -> None:
+                out[...] = columns.T @ (columns @ v)
 
-        like = arrays.empty((columns.shape[1],), self.start)
-        return self.model.scale * self.model.bend * largest_eigenvalue(multiply, like)
+            like = arrays.empty((columns.shape[1],), self.start)
+            self._constants[j] = self.model.scale * self.model.bend * largest_eigenvalue(multiply, like)
+        return self._constants[j]

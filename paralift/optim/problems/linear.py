@@ -45,8 +45,9 @@ class LinearModel(CompositeProblem):
         name = type(self).__name__
         if getattr(rows, "ndim", 0) != 2:
             raise ValueError(f"{name}: rows of shape {getattr(rows, 'shape', None)} were given, expected (samples, unknowns)")
-        if rows.shape[0] != len(targets):
-            raise ValueError(f"{name}: {rows.shape[0]} rows and {len(targets)} targets were given, expected as many")
+        shape = getattr(targets, "shape", None)
+        if shape != (rows.shape[0],):
+            raise ValueError(f"{name}: {rows.shape[0]} rows and targets of shape {shape} were given, expected one target a row")
         if not (scale > 0 and np.isfinite(scale)):
             raise ValueError(f"{name}: scale = {scale} was given, expected a finite number greater than 0")
         self.rows = rows.tocsr() if hasattr(rows, "tocsr") else rows
@@ -67,11 +68,11 @@ class LinearModel(CompositeProblem):
 
     def losses(self, products: Array, targets: Array) -> Array:
         """Return h of each sample."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no losses")
 
     def slopes(self, products: Array, targets: Array) -> Array:
         """Return h' of each sample, shape of `products`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no slopes")
 
     def value(self, x: Array) -> float:
         """Return f_i(x)."""
