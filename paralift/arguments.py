@@ -18,6 +18,7 @@ BENCHMARKS = {
     "exchange": "messages between ranks against raw MPI, and their overlap",
     "scaling": "strong and weak scaling over ranks, beside the prediction",
     "plan": "predicted steps and memory beside measured ones",
+    "optim": "algorithms for f + r on ranks of different speed, on a problem with a known answer",
     "project": "weak scaling projected to 1,024 ranks, model beside simulation",
     "checkpoint": "checkpoints against plain writing, their share of a run",
     "learning": "accuracy and exactness of gradients",

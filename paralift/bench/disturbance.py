@@ -110,15 +110,12 @@ class LateMailbox:
     def __init__(self, box: Mailbox, seconds: float, spread: float, seed: int) -> None:
         self._box, self._seconds, self._spread, self._rng = box, seconds, spread, np.random.default_rng(seed)
         self._held: list[tuple[float, tuple[int, np.ndarray, Array]]] = []
-
-    @property
-    def bytes_sent(self) -> int:
-        """Those of the box."""
-        return self._box.bytes_sent
+        self.bytes_sent = 0
 
     def post(self, to: int, head: Sequence[float], body: Array | None = None) -> None:
         """Send a letter."""
         self._box.post(to, head, body)
+        self.bytes_sent = self._box.bytes_sent
 
     def pending(self, to: int) -> int:
         """Return how many letters to a rank are still on their way, as far as this rank knows."""

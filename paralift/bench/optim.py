@@ -83,8 +83,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--slow", type=float, default=10.0, help="how many times slower rank 1 is (default %(default)s)")
     parser.add_argument("--latency", type=float, default=0.0, help="milliseconds of a letter (default %(default)s)")
     parser.add_argument("--work", type=float, default=2.0, help="milliseconds of a gradient (default %(default)s)")
-    parser.add_argument("--storms", type=int, default=0, metavar="N",
-                        help="instead: N runs of the asynchronous ones with random times; letters overtake each other")  # fmt: skip
+    storms = "instead: N runs of the asynchronous ones with random times; letters overtake each other"
+    parser.add_argument("--storms", type=int, default=0, metavar="N", help=storms)
     args = report.parse(parser, argv)
     if isinstance(args, int):
         return args

@@ -75,8 +75,8 @@ def solve(
     Parameters
     ----------
     problem : CompositeProblem
-        This rank's part; shapes, dtype and regulariser are the same on all ranks. `ARock`, which is `replicated`, wants all
-        on each.
+        This rank's part; shapes, dtype and regulariser are the same on all ranks. `ARock`, which is `replicated`, wants
+        all of it on each.
     algorithm : Algorithm, optional
         `FISTA()` by default.
     split : bool
@@ -121,7 +121,7 @@ def solve(
     with StallWatch(comm, patience), Grid(comm, size, 1) as grid, guard(grid):
         x = grid.together(lambda: _checked(problem, algorithm, start, every, max_updates))
         if split and size > 1 and not algorithm.replicated:
-            problem = grid.together(lambda whole=problem: whole.split(size)[grid.rank])
+            problem = _own_part(grid, problem)
         _alike(grid, problem, algorithm)
         team: Team = Alone() if size == 1 else MPITeam(grid)
         run = Run(
@@ -156,6 +156,13 @@ def _checked(problem: Any, algorithm: Any, start: Array | None, every: int, max_
     if not bool(namespace(x).isfinite(x).all()):
         raise ValueError("start has a NaN or an infinite number")
     return x
+
+
+def _own_part(grid: Grid, whole: CompositeProblem) -> CompositeProblem:
+    """Return this rank's part of a problem; collective."""
+    part = grid.together(lambda: whole.split(grid.size)[grid.rank])
+    assert part is not None
+    return part
 
 
 def _alike(grid: Grid, problem: CompositeProblem, algorithm: Algorithm) -> None:

@@ -33,6 +33,9 @@ from paralift.optim.problems.blocks import BlockProblem
 
 MOVE, END = 0.0, 1.0
 WAIT = 0.05
+NAP = 1e-3
+"""Seconds between two looks at whether a slow rank has taken its letters."""
+USUAL = 4
 AHEAD = 2
 """Letters on their way to a rank above which a rank waits for it: delays stay bounded."""
 
@@ -43,8 +46,9 @@ class ARock(Algorithm):
 
     Parameters
     ----------
-    delay_bound : int
-        tau, updates of all ranks between a look at x and the update that it leads to.
+    delay_bound : int, optional
+        tau, updates of all ranks between a look at x and the update that it leads to; by default 0 alone, and on several ranks
+        four times as many as there are ranks. Nothing can enforce it: ``facts["delays"]`` has what ranks saw.
     relaxation : float, optional
         eta; 0.99 of the bound by default.
     step : float, optional
@@ -53,14 +57,15 @@ class ARock(Algorithm):
         On one rank: how old x is at each update, repeated from the start where they end.
     """
 
-    delay_bound: int = 0
+    delay_bound: int | None = None
     relaxation: float | None = None
     step: float | None = None
     delays: Sequence[int] | None = field(default=None, repr=False)
     replicated = True
 
     def __post_init__(self) -> None:
-        set_count(self, "delay_bound", 0)
+        if self.delay_bound is not None:
+            set_count(self, "delay_bound", 0)
 
     def run(self, run: Run) -> None:
         """Move blocks until the run stops; the residual is |S xhat| / t over the last m updates."""
@@ -75,23 +80,26 @@ class ARock(Algorithm):
             )
         lipschitz = run.lipschitz()
         step = checked_step(self.step, 1.0 / lipschitz, 2.0 / lipschitz, f"ARock needs a step < 2/L, L = {lipschitz:g}")
-        bound = 1.0 / (1.0 + 2.0 * self.delay_bound / math.sqrt(len(problem.blocks)))
+        delay = self.delay_bound
+        if delay is None:
+            delay = 0 if run.team.size == 1 else USUAL * run.team.size
+        bound = 1.0 / (1.0 + 2.0 * delay / math.sqrt(len(problem.blocks)))
         eta = 0.99 * bound if self.relaxation is None else self.relaxation
         if not 0 < eta <= bound:
-            text = f"expected at most 1 / (1 + 2 tau / sqrt m) = {bound:g} for tau = {self.delay_bound}"
+            text = f"expected at most 1 / (1 + 2 tau / sqrt m) = {bound:g} for tau = {delay}"
             raise StepError(f"ARock: relaxation = {eta:g} was given, {text}")
         run.facts.update(step=step, relaxation=eta)
         if run.team.size > 1:
-            _Ranks(run, problem, step, eta, self.delay_bound).run()
+            _Ranks(run, problem, step, eta).run()
         else:
-            self._alone(run, problem, step, eta)
+            self._alone(run, problem, step, eta, delay)
 
-    def _alone(self, run: Run, problem: BlockProblem, step: float, eta: float) -> None:
+    def _alone(self, run: Run, problem: BlockProblem, step: float, eta: float, bound: int) -> None:
         delays = [0] if self.delays is None else [int(d) for d in self.delays]
         if min(delays, default=-1) < 0:
             raise ValueError(f"ARock: delays = {delays} were given, expected one at least, and whole numbers >= 0")
-        if max(delays) > self.delay_bound:
-            raise StepError(f"ARock: a delay of {max(delays)} was given, expected at most delay_bound = {self.delay_bound}")
+        if max(delays) > bound:
+            raise StepError(f"ARock: a delay of {max(delays)} was given, expected at most delay_bound = {bound}")
         rng, x, m = np.random.default_rng(run.seed), run.x, len(problem.blocks)
         past = deque([x.copy()], maxlen=max(delays) + 1)
         lengths, k = np.full(m, np.inf), 0
@@ -121,8 +129,8 @@ def _change(problem: BlockProblem, j: int, x: Array, step: float) -> Array:
 class _Ranks:
     """A run over several ranks."""
 
-    def __init__(self, run: Run, problem: BlockProblem, step: float, eta: float, bound: int) -> None:
-        self.it, self.problem, self.step, self.eta, self.bound = run, problem, step, eta, bound
+    def __init__(self, run: Run, problem: BlockProblem, step: float, eta: float) -> None:
+        self.it, self.problem, self.step, self.eta = run, problem, step, eta
         self.rank, self.size = run.team.rank, run.team.size
         self.own = list(range(self.rank, len(problem.blocks), self.size))
         self.letters = run.team.mailbox(arrays.empty((max(b.stop - b.start for b in problem.blocks),), run.x))
@@ -160,7 +168,7 @@ class _Ranks:
             body[: len(own)] = own
             for rank in self.others:
                 while self.letters.pending(rank) >= AHEAD and not self.announced:
-                    self._collect(0.0)
+                    self._collect(NAP)
                 self.letters.post(rank, (MOVE, j, moves), body)
                 self.sent[rank] += 1
             if self.rank == 0 and not run.goes_on_alone(run.x, self._residual(lengths)):

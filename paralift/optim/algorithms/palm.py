@@ -144,8 +144,10 @@ class IPALM(PALM):
         if self.inertia is None:
             return
         most = 1.0 - self.eps if self.convex else 0.5 * (1.0 - self.eps)
-        if not 0 <= self.inertia < most:
-            raise StepError(f"IPALM: inertia = {self.inertia} was given, expected 0 <= inertia < {most:g}, or None")
+        if not 0 <= self.inertia < most or (self.convex and self.inertia == 0):
+            least = "0 < inertia" if self.convex else "0 <= inertia"  # a = b = 0 is a step of 2/L there, which swings
+            text = f"expected {least} < {most:g}, or None; PALM has none"
+            raise StepError(f"IPALM: inertia = {self.inertia} was given, {text}")
 
     def _inertia(self, sweep: int) -> tuple[float, float]:
         a = max(sweep - 1, 0) / (sweep + 2) if self.inertia is None else self.inertia

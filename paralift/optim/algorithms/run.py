@@ -194,7 +194,9 @@ class Run:
         return not self.reason
 
     def settle(self, gradients: int, letter_bytes: int) -> None:
-        """Bring the end of an asynchronous run to all ranks: the first rank's x, reason and history; collective.
+        """Bring the end of an asynchronous run to all ranks: the first rank's x and reason; collective.
+
+        The history stays on the first rank, and gets the objectives of the points that were kept.
 
         Parameters
         ----------

@@ -211,7 +211,7 @@ def factor(constant, a, b, convex, eps):
 def test_steps_without_inertia():
     """c = L / 2 for convex regularisers, the limit of all steps, and L for any: from 1 to -1 and to 0 on a parabola."""
     assert factor(3.0, 0.0, 0.0, True, 0.3) == 1.5 and factor(3.0, 0.0, 0.0, False, 0.3) == 3.0
-    assert ended(IPALM(inertia=0.0), Line(), Stop(0.0, 1)).x[0] == pytest.approx(-1.0, rel=1e-14)
+    assert ended(IPALM(inertia=1e-14), Line(), Stop(0.0, 1)).x[0] == pytest.approx(-1.0, rel=1e-10)
     assert ended(IPALM(inertia=0.0, convex=False), Line(), Stop(0.0, 1)).x[0] == pytest.approx(0.0, abs=1e-14)
     assert ended(IPALM(inertia=None, gamma=1.5), Line(), Stop(0.0, 1)).x[0] == pytest.approx(1 / 3, rel=1e-14)
 
@@ -313,8 +313,9 @@ def test_ranks_arrive_with_constants_that_are_bounds():
         (lambda: PALM(highest=np.nan), ValueError, "highest = nan"),
         (lambda: IPALM(lowest=-1.0), ValueError, "IPALM: lowest = -1.0 was given, expected a finite number >= 0"),
         (lambda: IPALM(eps=1.0), ValueError, "IPALM: eps = 1.0 was given, expected a finite number >= 0 and < 1"),
-        (lambda: IPALM(inertia=0.99), StepError, "IPALM: inertia = 0.99 was given, expected 0 <= inertia < 0.99, or None"),
+        (lambda: IPALM(inertia=0.99), StepError, "IPALM: inertia = 0.99 was given, expected 0 < inertia < 0.99, or None"),
         (lambda: IPALM(inertia=0.5, convex=False), StepError, "inertia = 0.5 was given, expected 0 <= inertia < 0.495"),
+        (lambda: IPALM(inertia=0.0), StepError, "PALM has none"),
         (lambda: IPALM(inertia=-0.1), StepError, "inertia = -0.1"),
         (lambda: PALM().run(start()), TypeError, "PALM: a problem of type AnalyticLasso was given, expected a BlockProblem"),
         (lambda: IPALM().run(start()), TypeError, "IPALM: a problem of type AnalyticLasso was given"),
