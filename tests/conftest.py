@@ -76,10 +76,12 @@ def pytest_runtest_teardown():
 
 
 def pytest_collection_modifyitems(items):
-    """Let one worker take all tests that start ranks or daemons, where several workers share the tests: one at a time."""
+    """Let one worker take all tests that start ranks, another those that start daemons or kill jobs: mostly they wait."""
     for item in items:
-        if "launch" in item.fixturenames or item.path.parent.name in STARTING:
-            item.add_marker(pytest.mark.xdist_group("processes"))
+        if item.path.parent.name in STARTING:
+            item.add_marker(pytest.mark.xdist_group("jobs"))
+        elif "launch" in item.fixturenames:
+            item.add_marker(pytest.mark.xdist_group("ranks"))
 
 
 @pytest.fixture(name="launch")

@@ -34,9 +34,17 @@ class Late(LeastSquares):
 
     def gradient(self, x: Array, out: Array, rows: Array | slice | None = None) -> None:
         """Wait, then write the gradient."""
+        self._wait(rows)
+        super().gradient(x, out, rows)
+
+    def nearest(self, centre: Array, rho: float, out: Array, rows: Array | None = None) -> bool:
+        """Wait as for a gradient, then solve."""
+        self._wait(rows)
+        return super().nearest(centre, rho, out, rows)
+
+    def _wait(self, rows: Array | slice | None) -> None:
         share = 1.0 if rows is None else len(self.targets[rows]) / self.n_samples
         time.sleep(share * self.seconds * (1.0 + self.spread * self._rng.uniform(-1.0, 1.0)))
-        super().gradient(x, out, rows)
 
     def split(self, parts: int) -> list[CompositeProblem]:
         """Return parts that take their share of the time."""

@@ -23,6 +23,7 @@ from paralift.launch import mpi_environment, mpirun_command
 
 ALGORITHMS: Mapping[str, optim.Algorithm] = {
     "proximal gradient": optim.ProximalGradient(),
+    "proximal gradient, step 1.98/L": optim.ProximalGradient(1.98),
     "FISTA": optim.FISTA(),
     "PIAG, waiting": optim.PIAG(synchronous=True),
     "PIAG": optim.PIAG(),

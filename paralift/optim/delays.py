@@ -164,10 +164,10 @@ class PartwiseAdaptive(StepRule):
 
         F(x_K) <= F(x_0) - sum_k u_k (1 - (L gamma_k + sum_{t < k} gamma_t w_k(t) + sum_{j > k} gamma_j w_j(k)) / 2).
 
-    Both sums stay at most h: the first, with L gamma_k, bounds gamma_k itself, the second bounds it at each earlier t. So
-    F(x_K) + (1 - h) sum_k u_k <= F(x_0) for all K, also for a nonconvex f. What is allowed is not taken at once, for nothing
-    would be left until the oldest gradients are renewed: steps are at most pace h / (L + sum_i L_i T_i), T_i the longest
-    delays of late.
+    What stands in the inner brackets stays at most 2 h for every k: gamma_k is bounded by its own, and by what it adds to
+    those of earlier updates. So F(x_K) + (1 - h) sum_k u_k <= F(x_0) for all K, also for a nonconvex f. What is allowed is
+    not taken at once, for nothing would be left until the oldest gradients are renewed: steps are at most
+    pace h / (L + sum_i L_i T_i), T_i the longest delays of late.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class PartwiseAdaptive(StepRule):
     """
 
     h: float = 0.99
-    pace: float = 1.4
+    pace: float = 1.5
     partwise = True
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ class _Partwise(Steps):
     def __init__(self, rule: PartwiseAdaptive, constants: Constants) -> None:
         self._rule, self._lipschitz, self._parts = rule, constants.lipschitz, np.array(constants.parts)
         self._first = 0  # the update that the arrays begin with
-        self._steps, self._later = np.zeros(0), np.zeros(0)  # gamma_t; sum_{j > t} gamma_j w_j(t)
+        self._steps, self._taken = np.zeros(0), np.zeros(0)  # gamma_t, and what is in its brackets
         self._longest = np.zeros(len(self._parts))
 
     def next(self, stamps: Sequence[int]) -> float:
@@ -204,24 +204,25 @@ class _Partwise(Steps):
         oldest = min(stamps)
         self._forget(min(oldest, k - KEPT), k)
         if oldest < self._first:
-            step = 0.0
+            step, spent = 0.0, 0.0
         else:
             weights = np.zeros(k - self._first)
             for stamp, constant in zip(stamps, self._parts, strict=True):
                 weights[stamp - self._first :] += constant
-            allowed = (h - float(self._steps @ weights)) / self._lipschitz
+            spent = float(self._steps @ weights)
             heavy = weights > 0
-            allowed = min(allowed, float(((h - self._later[heavy]) / weights[heavy]).min(initial=np.inf)))
+            allowed = ((2.0 * h - self._taken[heavy]) / weights[heavy]).min(initial=(2.0 * h - spent) / self._lipschitz)
             even = self._rule.pace * h / (self._lipschitz + float(self._parts @ self._longest))
-            step = max(min(allowed, even), 0.0)
-            self._later += step * weights
-        self._steps, self._later = np.append(self._steps, step), np.append(self._later, 0.0)
+            step = max(min(float(allowed), even), 0.0)
+            self._taken += step * weights
+        self._steps = np.append(self._steps, step)
+        self._taken = np.append(self._taken, self._lipschitz * step + spent if step > 0.0 else -np.inf)  # u_k = 0: no condition
         return step
 
     def _forget(self, first: int, k: int) -> None:
         """Drop what is before an update, and what is too much at update `k`."""
         drop = max(first - self._first, k - REMEMBERED - self._first, 0)
-        self._steps, self._later, self._first = self._steps[drop:], self._later[drop:], self._first + drop
+        self._steps, self._taken, self._first = self._steps[drop:], self._taken[drop:], self._first + drop
 
 
 @dataclass(frozen=True)

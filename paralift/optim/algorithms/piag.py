@@ -27,6 +27,7 @@ from paralift.kernels import arrays
 from paralift.kernels.arrays import Array
 from paralift.optim.algorithms.algorithm import Algorithm
 from paralift.optim.algorithms.run import Run, length
+from paralift.optim.checks import set_count
 from paralift.optim.delays import Constants, DelayCounts, PartwiseAdaptive, StepRule
 from paralift.optim.problems.composite import CompositeProblem
 
@@ -52,6 +53,9 @@ class PIAG(Algorithm):
         On one rank: parts of its samples that take turns.
     delays : sequence of sequences of int, optional
         On one rank: ``delays[k % len(delays)][i]``, how late the gradient of part i is at update k.
+    fresh : int, optional
+        Of several ranks: new gradients that an update waits for, three quarters of the ranks by default. Each update that is
+        not made leaves the late gradients less late; the slowest are not waited for.
     synchronous : bool
         Wait for all ranks at every update: proximal gradient descent with the steps of the rule.
     """
@@ -59,7 +63,12 @@ class PIAG(Algorithm):
     rule: StepRule = PartwiseAdaptive()
     parts: int | None = None
     delays: Sequence[Sequence[int]] | None = field(default=None, repr=False)
+    fresh: int | None = None
     synchronous: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fresh is not None:
+            set_count(self, "fresh", 1)
 
     def run(self, run: Run) -> None:
         """Take updates until the run stops; the residual is the largest |x+ - x| / gamma since the oldest gradient in use.
@@ -72,6 +81,8 @@ class PIAG(Algorithm):
             raise ValueError(
                 f"PIAG: parts or delays were given, which are for one rank; expected none on {run.team.size} ranks"
             )
+        if several and self.fresh is not None and self.fresh > run.team.size:
+            raise ValueError(f"PIAG: fresh = {self.fresh} was given, expected at most one of each of {run.team.size} ranks")
         if several and not self.synchronous:
             _Asynchronous(self, run).run()
         elif self.delays is not None:
@@ -215,6 +226,7 @@ class _Asynchronous:
         self.letters = run.team.mailbox(run.x)
         self.gradient = arrays.empty(run.x.shape, run.x)
         self.gradients = 0
+        self.least = algorithm.fresh or max(3 * run.team.size // 4, 1)
 
     def run(self) -> None:
         if self.team.rank == 0:
@@ -230,34 +242,34 @@ class _Asynchronous:
         silent, reported = set(range(self.team.size)), set()  # never heard of; waiting for the next x
         own, due = self._own_gradients(), True
         while True:
-            fresh = False
             if due and next(own):
                 table.put(0, self.stamp, self.gradient)
                 reported.add(0)
-                fresh, due = True, False  # the next one when somebody else has moved x: its own late partners shorten its steps
-            for sender, head, body in self.letters.collect(0.0 if due or fresh else WAIT):
+                due = False  # the next one when somebody else has moved x: its own late partners shorten its steps
+            for sender, head, body in self.letters.collect(0.0 if due or len(reported) >= self.least else WAIT):
                 table.put(sender, int(head[1]), body)
                 reported.add(sender)
-                fresh = due = True
+                due = 0 not in reported
             silent -= reported
-            if silent or not fresh:  # no update before every part has a gradient
+            if silent or len(reported) < self.least:  # no update before every part has a gradient
                 continue
             delay = steps.k - min(table.stamps)
             if not run.goes_on_alone(run.x, steps.take(run.x, table.total, table.stamps), delay=delay):
                 break
+            due = due or reported != {0}
             for rank in reported - {0}:
                 self.letters.post(rank, (POINT, steps.k), run.x)
             reported.clear()
         self._dismiss(reported - {0})
 
-    def _dismiss(self, reported: set[int]) -> None:
+    def _dismiss(self, waiting: set[int]) -> None:
         """Answer every rank's last gradient with the end."""
         awaited = set(range(1, self.team.size))
         while awaited:
-            for rank in reported:
+            for rank in waiting:
                 self.letters.post(rank, (END,))
-            awaited -= reported
-            reported = {sender for sender, _, _ in self.letters.collect(WAIT)} if awaited else set()
+            awaited -= waiting
+            waiting = {sender for sender, _, _ in self.letters.collect(WAIT)} if awaited else set()
 
     def _own_gradients(self) -> Iterator[bool]:
         """Take gradients of the own samples, piece by piece; yield whether one, at the x numbered `stamp`, is whole."""

