@@ -13,7 +13,7 @@ train: $(VENV)/.mpi
 
 # Two workers: one for the tests that start ranks, another for the rest.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 test-faults: $(VENV)/.test
 	$(BIN)/python -m pytest tests/faults --rounds 100 -s

@@ -69,8 +69,9 @@ from paralift.lifted.maps import (
     Tied,
     Upsample,
 )
+from paralift.optim.solution import Solution
 from paralift.parallel.plan import Plan
-from paralift.parallel.solve import Solution, solve
+from paralift.parallel.solve import solve
 from paralift.training.fit import DivergedError, fit
 from paralift.training.rates import Rates, find_rate
 from paralift.training.result import Reason, Result

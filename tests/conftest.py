@@ -66,7 +66,7 @@ def _kill(process: subprocess.Popen) -> str:
 
 
 def pytest_addoption(parser):
-    parser.addoption("--rounds", type=int, default=3, help="rounds of random faults in tests/faults")
+    parser.addoption("--rounds", type=int, default=2, help="rounds of random faults in tests/faults")
 
 
 def pytest_runtest_teardown():
@@ -76,12 +76,10 @@ def pytest_runtest_teardown():
 
 
 def pytest_collection_modifyitems(items):
-    """Let one worker take all tests that start ranks, another those that start daemons or kill jobs: mostly they wait."""
+    """Let one worker take all tests that start ranks or daemons, where several workers share the tests: one at a time."""
     for item in items:
-        if item.path.parent.name in STARTING:
-            item.add_marker(pytest.mark.xdist_group("jobs"))
-        elif "launch" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("ranks"))
+        if "launch" in item.fixturenames or item.path.parent.name in STARTING:
+            item.add_marker(pytest.mark.xdist_group("processes"))
 
 
 @pytest.fixture(name="launch")

@@ -22,8 +22,8 @@ from paralift.bench.contestants import CHILDREN, mpi_missing
 from paralift.launch import mpi_environment, mpirun_command
 
 ALGORITHMS: Mapping[str, optim.Algorithm] = {
-    "proximal gradient": optim.ProximalGradient(),
-    "proximal gradient, step 1.98/L": optim.ProximalGradient(1.98),
+    "proximal gradient": optim.ProximalGradientDescent(),
+    "proximal gradient, step 1.98/L": optim.ProximalGradientDescent(1.98),
     "FISTA": optim.FISTA(),
     "PIAG, waiting": optim.PIAG(synchronous=True),
     "PIAG": optim.PIAG(),

@@ -23,7 +23,7 @@ from paralift.optim.algorithms import (
     Diverged,
     InexactProximalGradient,
     PGExtra,
-    ProximalGradient,
+    ProximalGradientDescent,
     ProxSVRG,
     StepError,
 )
@@ -70,7 +70,7 @@ __all__ = [
     "PIAG",
     "PartwiseAdaptive",
     "ProxSVRG",
-    "ProximalGradient",
+    "ProximalGradientDescent",
     "Regularizer",
     "Ridge",
     "Rule",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from paralift.kernels import arrays
@@ -13,6 +12,7 @@ from paralift.kernels.arrays import Array, namespace
 from paralift.optim.algorithms import FISTA, Algorithm
 from paralift.optim.algorithms.run import Diverged, Run, StepError, Stop
 from paralift.optim.problems.composite import CompositeProblem
+from paralift.optim.solution import Live, Solution
 from paralift.optim.team import Alone, Team
 from paralift.parallel.grid import Grid
 from paralift.parallel.stall import StallWatch
@@ -20,38 +20,8 @@ from paralift.parallel.team import MPITeam
 from paralift.parallel.watch import guard
 from paralift.parallel.world import WORLD, find_world
 
-
-@dataclass(frozen=True)
-class Solution:
-    """What `solve` found, the same on all ranks.
-
-    Attributes
-    ----------
-    x : Array
-    objective : float
-        f(x) + r(x).
-    reason : str
-        Why it ended: "tolerance", "until", "updates" or "seconds".
-    updates : int
-        Of the algorithm; of the first rank, where ranks count for themselves.
-    seconds : float
-        Of the algorithm, evaluations for the history not counted.
-    history : list of dict
-        Lines of update, seconds, residual, bytes and objective, on the first rank.
-    facts : dict
-        What the algorithm tells besides: steps, delays, gradients and bytes of letters by rank.
-    rank : int
-        This rank, 0 for the first.
-    """
-
-    x: Array
-    objective: float
-    reason: str
-    updates: int
-    seconds: float
-    history: list[dict[str, Any]]
-    facts: dict[str, Any]
-    rank: int = 0
+LINES = 50
+"""Updates between two lines of the history, where they are wanted to be told and no number is given."""
 
 
 def solve(
@@ -67,6 +37,7 @@ def solve(
     until: Callable[[Array], bool] | None = None,
     every: int = 0,
     callbacks: Sequence[Callable[[dict[str, Any]], None]] = (),
+    progress: bool = False,
     patience: float = 300.0,
     seed: int = 0,
 ) -> Solution:
@@ -95,6 +66,8 @@ def solve(
         Updates between two lines of the history; 0 for none.
     callbacks : sequence of callable
         Each is called with every line of the history, on the first rank.
+    progress : bool
+        Tell of lines of the history, every half second at most; of every 50th update, if `every` is 0.
     patience : float
         Seconds that a rank waits for another before all are told which waits for what.
     seed : int
@@ -123,10 +96,11 @@ def solve(
         if split and size > 1 and not algorithm.replicated:
             problem = _own_part(grid, problem)
         _alike(grid, problem, algorithm)
+        told = (*callbacks, *([Live()] if progress else []))
         team: Team = Alone() if size == 1 else MPITeam(grid)
         run = Run(
-            problem, team, x, Stop(tolerance, max_updates, seconds, until), every,
-            tuple(callbacks) if grid.rank == 0 else (), seed, algorithm.replicated,
+            problem, team, x, Stop(tolerance, max_updates, seconds, until), every or (LINES if progress else 0),
+            told if grid.rank == 0 else (), seed, algorithm.replicated,
         )  # fmt: skip
         error = None
         try:

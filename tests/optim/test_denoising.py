@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from crew import together
 
-from paralift.optim.algorithms.proximal import FISTA, ProximalGradient
+from paralift.optim.algorithms.proximal import FISTA, ProximalGradientDescent
 from paralift.optim.algorithms.run import Run, Stop
 from paralift.optim.denoising import Dual, TotalVariation, Variation, adjoint, differences
 from paralift.optim.team import Alone
@@ -96,7 +96,7 @@ def test_the_dual_is_a_problem_for_any_algorithm():
     """Strong duality: the least f(p) is |v|^2 / 2 minus the dual, so that both add up to it."""
     dual, primal = Dual(picture(), 0.2), TotalVariation(picture(), 0.2)
     run = Run(dual, Alone(), dual.start.copy(), Stop(until=lambda p: dual.gap(p) <= 1e-3))
-    ProximalGradient().run(run)
+    ProximalGradientDescent().run(run)
     x = dual.image(run.x)
     half = 0.5 * np.sum(picture() ** 2)
     assert objective(primal, x) == pytest.approx(half - dual.value(run.x), abs=1.1e-3)
@@ -125,7 +125,7 @@ def test_several_pictures_of_one_scene():
     def act(team):
         problem = TotalVariation(STEP + 0.1 * noise[team.rank], 1.5)
         run = Run(problem, team, problem.start.copy(), Stop(max_updates=5))
-        ProximalGradient().run(run)
+        ProximalGradientDescent().run(run)
         return run
 
     runs = together(3, act)

@@ -11,7 +11,7 @@ from paralift.optim.algorithms.incremental import SAG, SAGA, ProxSVRG
 from paralift.optim.algorithms.inexact import InexactProximalGradient
 from paralift.optim.algorithms.palm import IPALM, PALM
 from paralift.optim.algorithms.piag import PIAG
-from paralift.optim.algorithms.proximal import FISTA, ProximalGradient
+from paralift.optim.algorithms.proximal import FISTA, ProximalGradientDescent
 from paralift.optim.algorithms.run import Diverged, StepError
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "PGExtra",
     "PIAG",
     "ProxSVRG",
-    "ProximalGradient",
+    "ProximalGradientDescent",
     "SAG",
     "SAGA",
     "StepError",

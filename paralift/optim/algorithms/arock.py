@@ -171,7 +171,7 @@ class _Ranks:
                     self._collect(NAP)
                 self.letters.post(rank, (MOVE, j, moves), body)
                 self.sent[rank] += 1
-            if self.rank == 0 and not run.goes_on_alone(run.x, self._residual(lengths)):
+            if self.rank == 0 and not run.goes_on_alone(run.x, self._residual(lengths), bytes=self.letters.bytes_sent):
                 break
         for rank in self.others:
             self.letters.post(rank, (END, self.sent[rank]))

@@ -95,7 +95,7 @@ class _Averaging:
             moves += 1
             if self.rank == 0:
                 known = len(heard) == self.size - 1
-                if not run.goes_on_alone(run.x, longest if known else math.inf):
+                if not run.goes_on_alone(run.x, longest if known else math.inf, bytes=self.letters.bytes_sent):
                     return moves
                 if known:
                     heard, longest = set(), 0.0
@@ -105,6 +105,7 @@ class _Averaging:
         run, team = self.it, self.it.team
         if not team.largest(float(self.rank == 0 and run.reason == "tolerance")):
             return True
+        team.from_first(run.x)  # the others' means differ from it by rounding, and all must find the same
         run.gradient(run.x, self.gradient)
         self.change[...] = run.x
         self.change -= self.step * self.gradient

@@ -73,8 +73,8 @@ class PIAG(Algorithm):
     def run(self, run: Run) -> None:
         """Take updates until the run stops; the residual is the largest |x+ - x| / gamma since the oldest gradient in use.
 
-        The steps since then sum to at most h / L, so x has moved so little that those gradients are as good as new: at most
-        twice the residual is left at a fresh one.
+        Steps since then, weighted as rules weight them, sum to less than 2, so x has moved so little that those gradients are
+        nearly as good as new ones: with these the residual would be at most three times as long.
         """
         several = run.team.size > 1
         if several and (self.parts is not None or self.delays is not None):
@@ -254,7 +254,8 @@ class _Asynchronous:
             if silent or len(reported) < self.least:  # no update before every part has a gradient
                 continue
             delay = steps.k - min(table.stamps)
-            if not run.goes_on_alone(run.x, steps.take(run.x, table.total, table.stamps), delay=delay):
+            residual = steps.take(run.x, table.total, table.stamps)
+            if not run.goes_on_alone(run.x, residual, delay=delay, bytes=self.letters.bytes_sent):
                 break
             due = due or reported != {0}
             for rank in reported - {0}:

@@ -28,7 +28,7 @@ SLACK = 1e-12
 
 
 @dataclass(frozen=True)
-class ProximalGradient(Algorithm):
+class ProximalGradientDescent(Algorithm):
     """Proximal gradient descent: x+ = prox_{t r}(x - t grad f(x)), with t = 1/L, or less than 2/L.
 
     With t = 1/L, F(x_k) - F* <= L |x_0 - x*|^2 / (2 k), and times (1 - mu/L)^k for a strongly convex f.

@@ -46,7 +46,7 @@ class LinearModel(CompositeProblem):
         if getattr(rows, "ndim", 0) != 2:
             raise ValueError(f"{name}: rows of shape {getattr(rows, 'shape', None)} were given, expected (samples, unknowns)")
         shape = getattr(targets, "shape", None)
-        if shape != (rows.shape[0],):
+        if shape != (rows.shape[0],) and (self.outputs is None or shape != (rows.shape[0], self.outputs)):
             raise ValueError(f"{name}: {rows.shape[0]} rows and targets of shape {shape} were given, expected one target a row")
         if not (scale > 0 and np.isfinite(scale)):
             raise ValueError(f"{name}: scale = {scale} was given, expected a finite number greater than 0")

@@ -11,7 +11,7 @@ from crew import together
 from lockstep import in_step
 
 from paralift.optim.algorithms.decentralised import NIDS, PGExtra
-from paralift.optim.algorithms.proximal import ProximalGradient
+from paralift.optim.algorithms.proximal import ProximalGradientDescent
 from paralift.optim.algorithms.run import Diverged, Run, StepError, Stop
 from paralift.optim.graphs import complete, hypercube, metropolis, path, ring
 from paralift.optim.problems.analytic import AnalyticLasso
@@ -125,7 +125,7 @@ def test_words_are_one_vector_a_neighbour_and_update(method):
 @pytest.mark.parametrize("method", [NIDS, PGExtra])
 def test_one_rank_takes_proximal_gradient_steps(method):
     runs = []
-    for algorithm in (method(ring, step=0.5), ProximalGradient(step=0.5)):
+    for algorithm in (method(ring, step=0.5), ProximalGradientDescent(step=0.5)):
         runs.append(Run(LASSO, Alone(), LASSO.start.copy(), Stop(max_updates=50)))
         algorithm.run(runs[-1])
     np.testing.assert_allclose(runs[0].x, runs[1].x, rtol=0, atol=1e-12)

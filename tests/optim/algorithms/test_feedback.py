@@ -11,7 +11,7 @@ from crew import together
 from u1 import U1, gap
 
 from paralift.optim.algorithms.feedback import EF21, CompressedGradient
-from paralift.optim.algorithms.proximal import ProximalGradient
+from paralift.optim.algorithms.proximal import ProximalGradientDescent
 from paralift.optim.algorithms.run import Diverged, Run, StepError, Stop
 from paralift.optim.compression import Quantizer, RandomK, TopK, e3m0, qsgd
 from paralift.optim.problems import AnalyticLasso, LeastSquares
@@ -142,7 +142,8 @@ def test_the_residual_is_at_least_the_length_of_a_subgradient(algorithm):
 def test_everything_sent_keeps_all():
     """With all numbers sent it is proximal gradient descent; the longest step, too, is that one's."""
     ends = []
-    for algorithm in (EF21(TopK(fraction=1.0)), CompressedGradient(RandomK(fraction=1.0, unbiased=True)), ProximalGradient()):
+    everything = CompressedGradient(RandomK(fraction=1.0, unbiased=True))
+    for algorithm in (EF21(TopK(fraction=1.0)), everything, ProximalGradientDescent()):
         ends.append(run_on(Alone(), algorithm, Stop(max_updates=50)))
     for run in ends[:2]:
         assert run.facts["step"] == 1.0

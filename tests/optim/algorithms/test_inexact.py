@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paralift.optim.algorithms.inexact import InexactProximalGradient, summable
-from paralift.optim.algorithms.proximal import FISTA, ProximalGradient
+from paralift.optim.algorithms.proximal import FISTA, ProximalGradientDescent
 from paralift.optim.algorithms.run import Run, StepError, Stop
 from paralift.optim.denoising import TotalVariation
 from paralift.optim.problems.analytic import AnalyticLasso
@@ -68,7 +68,7 @@ def test_rates_are_kept(accelerated):
     if not accelerated:
         found = np.minimum.accumulate(found)
     assert np.all(found <= bounds(accelerated, problem))
-    exact = gaps(FISTA(restart=None) if accelerated else ProximalGradient(), AnalyticLasso(condition=1e4, weight=0.01))
+    exact = gaps(FISTA(restart=None) if accelerated else ProximalGradientDescent(), AnalyticLasso(condition=1e4, weight=0.01))
     assert found[-1] <= 1.5 * exact[-1]
 
 
@@ -84,7 +84,7 @@ def test_constant_errors_stall(accelerated):
 
 def test_without_errors_it_is_proximal_gradient_descent():
     problem, runs = AnalyticLasso(), []
-    for algorithm in (InexactProximalGradient(), ProximalGradient()):
+    for algorithm in (InexactProximalGradient(), ProximalGradientDescent()):
         runs.append(Run(problem, Alone(), problem.start.copy(), Stop(max_updates=30)))
         algorithm.run(runs[-1])
     np.testing.assert_allclose(runs[0].x, runs[1].x, rtol=0, atol=1e-13)

@@ -7,7 +7,7 @@ import pytest
 from u1 import U1, gap, gaps, start, updates
 
 from paralift.optim import L1
-from paralift.optim.algorithms import FISTA, ProximalGradient
+from paralift.optim.algorithms import FISTA, ProximalGradientDescent
 from paralift.optim.algorithms.run import Diverged, Run, StepError, Stop
 from paralift.optim.problems import CompositeProblem, LeastSquares
 from paralift.optim.team import Alone
@@ -20,7 +20,7 @@ K = np.arange(1, 401)
 @pytest.mark.parametrize(
     ("algorithm", "expected"),
     [
-        (ProximalGradient(), 635), (FISTA(restart=None), 392), (FISTA(), 85), (FISTA(restart="value"), 86),
+        (ProximalGradientDescent(), 635), (FISTA(restart=None), 392), (FISTA(), 85), (FISTA(restart="value"), 86),
         (FISTA(strongly_convex=MU), 88), (FISTA(strongly_convex=0.0), 88),
     ],
 )  # fmt: skip
@@ -37,7 +37,7 @@ def test_backtracking_finds_the_step():
 
 
 def test_bounds_of_proximal_gradients_hold_at_every_update():
-    found = gaps(ProximalGradient(), len(K))[1:]
+    found = gaps(ProximalGradientDescent(), len(K))[1:]
     assert (found <= L * R2 / (2 * K)).all() and (found <= (1 - MU / L) ** K * L * R2 / 2).all()
     assert (np.diff(found) <= 1e-12 * U1.optimum).all()
 
@@ -65,8 +65,8 @@ def test_residual_ends_a_run_near_the_answer():
 @pytest.mark.parametrize(
     ("algorithm", "text"),
     [
-        (ProximalGradient(step=2.0), "step < 2/L, L = 1: .*less than 2"),
-        (ProximalGradient(step=-1.0), "step = -1 was given"),
+        (ProximalGradientDescent(step=2.0), "step < 2/L, L = 1: .*less than 2"),
+        (ProximalGradientDescent(step=-1.0), "step = -1 was given"),
         (FISTA(step=1.5), "acceleration needs a step <= 1/L"),
         (FISTA(strongly_convex=3.0), "needs 0 < mu <= L = 1, mu = 3"),
     ],
@@ -113,4 +113,4 @@ def test_what_is_not_finite_ends_a_run():
 
     problem = Bad(np.eye(3), np.ones(3), L1(0.1))
     with pytest.raises(Diverged, match="update 1: the unknowns are not finite"):
-        ProximalGradient().run(Run(problem, Alone(), np.zeros(3)))
+        ProximalGradientDescent().run(Run(problem, Alone(), np.zeros(3)))
