@@ -96,7 +96,9 @@ def solve(
         if split and size > 1 and not algorithm.replicated:
             problem = _own_part(grid, problem)
         _alike(grid, problem, algorithm)
-        told = (*callbacks, *([Live()] if progress else []))
+        told: list[Callable[[dict[str, Any]], None]] = [*callbacks]
+        if progress:
+            told.append(Live())
         team: Team = Alone() if size == 1 else MPITeam(grid)
         run = Run(
             problem, team, x, Stop(tolerance, max_updates, seconds, until), every or (LINES if progress else 0),
