@@ -9,8 +9,8 @@ import pytest
 CASES = sorted((Path(__file__).parent / "ranks").glob("case_*.py"))
 SIZES = {
     "case_equal": [1, 4], "case_errors": [1, 4], "case_estimators": [2], "case_halo": [4], "case_kept": [3],
-    "case_methods": [4], "case_plan": [2, 4], "case_resume": [1, 4], "case_signals": [3], "case_solve": [1, 2, 4],
-    "case_techniques": [4], "case_unflushed": [3, 4],
+    "case_methods": [4], "case_plan": [4], "case_resume": [1, 4], "case_signals": [3], "case_solve": [1, 4],
+    "case_techniques": [4], "case_unflushed": [4],
 }  # fmt: skip
 """Numbers of ranks, where they are not all of `ALL`: what other cases try on the others need not be tried twice."""
 ALL = [1, 2, 3, 4]
