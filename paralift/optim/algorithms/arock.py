@@ -71,7 +71,9 @@ class ARock(Algorithm):
         """Move blocks until the run stops; the residual is |S xhat| / t over the last m updates."""
         problem = run.problem
         if not isinstance(problem, BlockProblem):
-            raise TypeError(f"ARock: a problem of type {type(problem).__name__} was given, expected a BlockProblem")
+            raise TypeError(
+                f"ARock: a problem of type {type(problem).__name__} was given, expected a BlockProblem: LinearBlocks(model, n)"
+            )
         if run.team.size > 1 and self.delays is not None:
             raise ValueError(f"ARock: delays were given, which are for one rank; expected none on {run.team.size} ranks")
         if len(problem.blocks) < run.team.size:
