@@ -66,7 +66,8 @@ class PALM(Algorithm):
         problem, x = run.problem, run.x
         if not isinstance(problem, BlockProblem):
             raise TypeError(
-                f"{type(self).__name__}: a problem of type {type(problem).__name__} was given, expected a BlockProblem"
+                f"{type(self).__name__}: a problem of type {type(problem).__name__} was given, "
+                "expected a BlockProblem: LinearBlocks(model, n)"
             )
         problem.begin(x)
         before = x.copy()
